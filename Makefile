@@ -1,0 +1,42 @@
+# make run    set up, and run the experiments of config.yaml
+# make test   set up, and run every test
+# make check  set up, and check format, lint, imports and documentation
+# make docs   write docs/configuration.md from the schema
+PYTHON ?= python3
+VENV ?= .venv
+CORES ?= 4
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+
+.PHONY: run test check docs setup clean
+.DEFAULT_GOAL := run
+
+run: setup
+	$(BIN)/snakemake --cores $(CORES)
+
+test: setup
+	$(BIN)/python -m pytest
+
+check: setup
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/snakefmt --check Snakefile rules
+	cd scripts && ../$(BIN)/lint-imports --no-cache --config ../pyproject.toml
+	$(BIN)/snakemake --lint
+	$(BIN)/python docs/make_configuration.py --check
+
+docs: setup
+	$(BIN)/python docs/make_configuration.py
+
+setup: $(INSTALLED)
+
+$(INSTALLED): requirements.txt requirements-dev.txt constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "$(PYTHON) is older than Python 3.11; name a newer one: make PYTHON=python3.12 run"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check \
+	  -r requirements.txt -r requirements-dev.txt -c constraints.txt
+	touch $@
+
+clean:
+	rm -rf $(VENV)

@@ -1,0 +1,74 @@
+"""Write docs/configuration.md from rules/config.schema.yaml; with --check, only compare."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+ROOT = Path(__file__).resolve().parent.parent
+SCHEMA = ROOT / "rules/config.schema.yaml"
+PAGE = ROOT / "docs/configuration.md"
+
+INTRODUCTION = """\
+# Configuration
+
+Made from `rules/config.schema.yaml` by `make docs`; edit there.
+
+`config.yaml` holds these keys. An unknown key is an error that names it and the nearest known one.
+"""
+
+MERGING = """
+## Settings of an experiment
+
+Under `defaults` for all experiments, under `experiments.NAME` for one. A map merges with what is
+set before it, a list replaces it. The column *default* holds where neither sets a key.
+"""
+
+
+def page(schema: dict[str, Any]) -> str:
+    """The whole page, as Markdown."""
+    lines = [INTRODUCTION, "| key | default | meaning |", "|---|---|---|"]
+    lines += [row(key, part) for key, part in schema["properties"].items()]
+    lines += [MERGING, "| key | default | meaning |", "|---|---|---|"]
+    lines += rows(schema["$defs"]["experiment"], "")
+    return "\n".join(lines) + "\n"
+
+
+def rows(part: dict[str, Any], prefix: str) -> list[str]:
+    """A row for each key of a map, its own keys below it."""
+    lines = []
+    for key, value in part["properties"].items():
+        lines.append(row(prefix + key, value))
+        if "properties" in value:
+            lines += rows(value, f"{prefix}{key}.")
+    return lines
+
+
+def row(key: str, part: dict[str, Any]) -> str:
+    """One key: its default, its choices and its meaning."""
+    default = f"`{yaml_text(part['default'])}`" if "default" in part else ""
+    choices = part.get("enum", part.get("items", {}).get("enum"))
+    meaning = part["description"].strip()
+    if choices:
+        meaning += f" One of {', '.join(f'`{choice}`' for choice in choices)}."
+    return f"| `{key}` | {default} | {meaning} |"
+
+
+def yaml_text(value: Any) -> str:
+    """A default as it would be written in the file."""
+    return yaml.safe_dump(value, default_flow_style=True, width=1000).split("\n...")[0].strip()
+
+
+def main() -> None:
+    text = page(yaml.safe_load(SCHEMA.read_text(encoding="utf-8")))
+    if "--check" not in sys.argv:
+        PAGE.write_text(text, encoding="utf-8")
+    elif not PAGE.exists() or PAGE.read_text(encoding="utf-8") != text:
+        sys.exit(f"{PAGE.relative_to(ROOT)} is not what {SCHEMA.relative_to(ROOT)} says: make docs")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,156 @@
+# What the rules share: the checked configuration, and the parameters that tell Snakemake when a
+# stage is out of date. Functions only; the rules are in the files named after the stages.
+import os
+import sys
+from pathlib import Path
+
+import yaml
+from snakemake.exceptions import WorkflowError
+
+SCRIPTS = Path(workflow.basedir) / "scripts"
+sys.path.append(str(SCRIPTS))
+
+from early_exit.configuration import configure
+from early_exit.errors import InputError
+from early_exit.fingerprint import fingerprint
+
+
+def checked_configuration():
+    """The configuration, or one line that says what is wrong with it."""
+    schema = yaml.safe_load((Path(workflow.basedir) / "rules/config.schema.yaml").read_text())
+    try:
+        return configure(config, schema)
+    except InputError as error:
+        raise WorkflowError(str(error))
+
+
+CONFIGURATION = checked_configuration()
+
+
+def names(chosen):
+    """A pattern for the experiments that are `chosen` by a function of their settings."""
+    found = [name for name, own in CONFIGURATION.experiments.items() if chosen(own)]
+    # Nothing matches the empty choice.
+    return rf"({'|'.join(found)})(@\d+)?" if found else r"(?!)"
+
+
+wildcard_constraints:
+    experiment=names(lambda own: True),
+    split="train|calibration|test",
+    method="[a-z_]+",
+
+
+def experiment(wildcards):
+    """The settings of a job's experiment."""
+    return CONFIGURATION.experiment(wildcards.experiment)
+
+
+def setting(path):
+    """A parameter that is one of the experiment's settings, such as `sweep/points`."""
+
+    def value(wildcards):
+        found = experiment(wildcards)
+        for key in path.split("/"):
+            found = found[key]
+        return found
+
+    return value
+
+
+def dataset(wildcards):
+    """The settings that decide what a data set holds; where it is fetched from is not one."""
+    return {k: v for k, v in experiment(wildcards)["dataset"].items() if k != "mirrors"}
+
+
+# What depends on `input` is not compared with the last run: a job works with it, but the same files
+# in another folder, or from another mirror, are no reason to run again.
+def mirrors(wildcards, input):
+    """Addresses of the data set's archive; not part of a result's identity."""
+    return experiment(wildcards)["dataset"]["mirrors"]
+
+
+def data_dir(wildcards, input):
+    """Where the data lies; not part of a result's identity."""
+    return str(CONFIGURATION.data_dir)
+
+
+def batch_size(wildcards, input):
+    """Pictures in a batch; a pass gives the same in batches of any size."""
+    return experiment(wildcards)["inference"]["batch_size"]
+
+
+def threads(path):
+    """The threads that a setting asks for, fewer where --cores promises more than there are."""
+
+    def value(wildcards):
+        share = min(1, processors() / all_cores())
+        return max(1, int(setting(path)(wildcards) * share))
+
+    return value
+
+
+def processors():
+    """Processors that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+
+
+def all_cores():
+    """The cores that Snakemake was given, so that a job with this many runs alone."""
+    try:
+        return workflow.cores
+    except WorkflowError:
+        # On a cluster without --cores; there a job has its machine to itself anyway.
+        return processors()
+
+
+def code(script, *modules):
+    """A parameter that changes with the logic of a script and of the library code that it uses.
+
+    `modules` names what is chosen by a setting and so is no import that could be followed, such as
+    `networks.{network[name]}`.
+    """
+
+    def value(wildcards):
+        fields = experiment(wildcards) | dict(wildcards.items())
+        chosen = [f"early_exit.{module}".format(**fields) for module in modules]
+        return fingerprint(SCRIPTS, script, *chosen)
+
+    return value
+
+
+def each(pattern, **wildcards):
+    """The files of `pattern` for each experiment that is run."""
+    return expand(pattern, experiment=CONFIGURATION.run, **wildcards)
+
+
+def checkpoint(wildcards):
+    """The experiment's checkpoint where it is a file that must be there; else nothing."""
+    found = experiment(wildcards)["network"]["checkpoint"]
+    return found if isinstance(found, str) else []
+
+
+def calibrated(wildcards):
+    """The tables of the experiment's calibration methods."""
+    methods = experiment(wildcards)["calibration"]["methods"]
+    return expand("results/{{experiment}}/calibration/{method}.csv", method=methods)
+
+
+def replicated(pattern):
+    """The files of `pattern` for each experiment that is run and asks for the replication."""
+    asking = [n for n in CONFIGURATION.run if CONFIGURATION.experiment(n)["replication"]]
+    return expand(pattern, experiment=asking)
+
+
+def figure_files(folder, figures):
+    """What is drawn for each figure; only the SVG goes into the report."""
+    files = {}
+    for name in figures:
+        files[f"{name}_svg"] = report(
+            f"{folder}/{name}.svg",
+            caption=f"report/{name}.rst",
+            category="{experiment}",
+            subcategory="figures",
+        )
+        files[f"{name}_png"] = f"{folder}/{name}.png"
+        files[f"{name}_txt"] = f"{folder}/{name}.txt"
+    return files

@@ -1,0 +1,31 @@
+# The price of each stage and each head: multiply-accumulates and measured time.
+
+
+rule cost:
+    """Target: the prices of each experiment's stages and heads."""
+    input:
+        each("results/{experiment}/cost/cost.csv"),
+
+
+rule measure_cost:
+    """Count the MACs of each stage and head, and time them, alone on the machine."""
+    input:
+        manifest="results/{experiment}/data/manifest.json",
+        network="results/{experiment}/network/network.safetensors",
+    output:
+        costs="results/{experiment}/cost/cost.csv",
+        machine="results/{experiment}/cost/cost.json",
+    log:
+        "results/{experiment}/logs/cost.log",
+    benchmark:
+        "results/{experiment}/benchmarks/cost.tsv"
+    conda:
+        "../envs/environment.yaml"
+    # All of them: what runs beside it would be measured too.
+    threads: all_cores()
+    params:
+        code=code("cost", "networks.{network[name]}"),
+        cost=setting("cost"),
+        threads=setting("inference/threads"),
+    script:
+        "../scripts/cost.py"

@@ -1,0 +1,30 @@
+# The figures of every experiment, SVG and PNG, with the numbers of their captions.
+FIGURES = ["sweep", "operating_points", "exit_shares", "exit_accuracy"]
+
+
+rule figures:
+    """Target: the figures of each experiment."""
+    input:
+        each("results/{experiment}/figures/{figure}.svg", figure=FIGURES),
+
+
+rule draw_figures:
+    """Draw the figures: sweep, operating points, shares leaving, accuracy of each exit."""
+    input:
+        sweep="results/{experiment}/sweep/test.csv",
+        points="results/{experiment}/evaluation/operating_points.csv",
+        per_exit="results/{experiment}/evaluation/per_exit.csv",
+        summary="results/{experiment}/summary.json",
+    output:
+        **figure_files("results/{experiment}/figures", FIGURES),
+    log:
+        "results/{experiment}/logs/figures.log",
+    benchmark:
+        "results/{experiment}/benchmarks/figures.tsv"
+    conda:
+        "../envs/analysis.yaml"
+    params:
+        code=code("figures", *[f"figures.{name}" for name in FIGURES]),
+        figures=FIGURES,
+    script:
+        "../scripts/figures.py"

@@ -1,0 +1,48 @@
+"""Stage cost: MACs and measured time of each stage and each head."""
+
+import platform
+
+import torch
+from early_exit import networks
+from early_exit.cost import price
+from early_exit.files import read_json, sha256, write_json, write_table
+from stage_runner import run_stage, use_threads
+
+
+def main(snakemake):
+    settings = snakemake.params.cost
+    threads = use_threads(snakemake.params.threads)
+    manifest = read_json(snakemake.input.manifest)
+    network, _ = networks.load(snakemake.input.network)
+    costs = price(network, manifest["shape"], settings["batch_size"], settings["repeats"])
+    machine = {
+        "identity": {
+            "network": sha256(snakemake.input.network),
+            "data": manifest["digest"],
+        },
+        "machine": platform.machine(),
+        "processor": processor(),
+        "threads": threads,
+        "torch": torch.__version__,
+        "precision": "fp32",
+        "memory_format": "channels_last",
+        **settings,
+    }
+    write_table(snakemake.output.costs, costs)
+    write_json(snakemake.output.machine, machine)
+
+
+def processor():
+    """The processor's name, as well as the system tells it."""
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as lines:
+            names = [
+                line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")
+            ]
+    except OSError:
+        names = []
+    return names[0] if names else platform.processor()
+
+
+if __name__ == "__main__":
+    run_stage(main, snakemake)  # noqa: F821

@@ -1,0 +1,164 @@
+"""Did the running network do what the records said it would?
+
+The chosen policy is run on the test split, samples leaving the batch, and compared with the
+simulation from the records, sample by sample. Both compute in single precision but in batches of
+other sizes, so sums may differ in the last digits: a sample whose uncertainty lies within
+``TIE`` of a threshold on its way is a tie, and is counted apart.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from early_exit.cost_model import CostModel
+from early_exit.errors import InputError
+from early_exit.operating_point import of_exits_taken, per_exit_table, simulate
+from early_exit.outcomes import Outcomes
+from early_exit.policy import Policy, whole_network
+from early_exit.records import Records
+from early_exit.selection import policy_of, with_whole_network
+from early_exit.statistics import wilson_interval
+
+TIE = 1e-5
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How a run compares with the simulation: equal, tied, different; they add up to N."""
+
+    equal: int
+    ties: int
+    different: int
+
+
+def compare(policy: Policy, records: Records, run: Outcomes, tie: float = TIE) -> Agreement:
+    """Count the samples for which the run and the simulation agree in exit and class.
+
+    Raises
+    ------
+    InputError
+        If the run has another number of samples than the records.
+    """
+    if len(run.exit) != len(records):
+        raise InputError(
+            f"evaluation: {len(run.exit)} samples run, the records have {len(records)}"
+        )
+    uncertainty = records.uncertainty(policy.measure).astype(np.float64)
+    taken = policy.exits_taken(uncertainty)
+    rows = np.arange(len(records))
+    equal = (run.exit == taken) & (run.prediction == records.prediction[rows, taken])
+    tied = ~equal & near_threshold(policy, uncertainty, tie).any(axis=1)
+    return Agreement(int(equal.sum()), int(tied.sum()), int((~equal & ~tied).sum()))
+
+
+def near_threshold(policy: Policy, uncertainty: np.ndarray, tie: float = TIE) -> np.ndarray:
+    """Shape (N, K-1), whether a sample's uncertainty is within ``tie`` of an exit's threshold."""
+    return np.abs(uncertainty[:, :-1] - np.asarray(policy.thresholds)) <= tie
+
+
+def check(agreement: Agreement, records_file: str) -> None:
+    """Refuse a run that differs from the simulation in more than ties.
+
+    Raises
+    ------
+    InputError
+        Then records and network do not belong together, or one of them is damaged.
+    """
+    if agreement.different:
+        raise InputError(
+            f"{records_file}: {agreement.different} samples of the run differ from the simulation"
+            " by more than rounding, so the records are not of this network and data; delete them"
+            " and run again"
+        )
+
+
+def evaluate(
+    policy: Policy,
+    records: Records,
+    run: Outcomes,
+    agreement: Agreement,
+    costs: CostModel,
+    whole_ms: float,
+    policy_ms: float,
+) -> dict[str, Any]:
+    """What a run gave: accuracy with its interval, costs, shares, and the whole network beside it.
+
+    Parameters
+    ----------
+    whole_ms, policy_ms
+        Measured milliseconds a sample of the whole network and of the policy.
+    """
+    correct = int((run.prediction == records.label).sum())
+    point = of_exits_taken(policy, run.exit, correct, costs)
+    whole = simulate(whole_network(policy.measure, policy.rule, policy.exits), records, costs)
+    return {
+        "samples": point.samples,
+        "agreement": asdict(agreement),
+        "static": {
+            "accuracy": whole.accuracy,
+            "macs": whole.macs,
+            "ms_per_sample": whole_ms,
+        },
+        "selected": {
+            "accuracy": point.accuracy,
+            "accuracy_interval": list(wilson_interval(correct, point.samples)),
+            "macs": point.macs,
+            "ms_per_sample": policy_ms,
+            "ms_per_sample_predicted": point.ms,
+            "speedup": whole_ms / policy_ms,
+            "exit_shares": point.exit_shares.tolist(),
+        },
+    }
+
+
+def per_exit(policy: Policy, records: Records, run: Outcomes, costs: CostModel) -> pd.DataFrame:
+    """The table of :func:`~early_exit.operating_point.per_exit_table`, of a run."""
+    return per_exit_table(policy, run.exit, run.prediction == records.label, costs)
+
+
+def samples_table(records: Records, run: Outcomes) -> pd.DataFrame:
+    """A row a sample: index, label, the exit taken (from 1), prediction and uncertainty there."""
+    return pd.DataFrame(
+        {
+            "index": records.index,
+            "label": records.label,
+            "exit": run.exit + 1,
+            "prediction": run.prediction,
+            "uncertainty": run.uncertainty,
+        }
+    )
+
+
+def points_on_test(
+    calibrated: list[pd.DataFrame], chosen: Policy, records: Records, costs: CostModel
+) -> pd.DataFrame:
+    """Every calibrated policy, and the whole network, simulated on the test split's records.
+
+    The columns are those of the calibration's tables, measured on test, with the 95 % Wilson
+    interval (``accuracy_low``, ``accuracy_high``), the ``calibration_accuracy`` and whether it is
+    the ``chosen`` one.
+    """
+    whole = simulate(whole_network(chosen.measure, chosen.rule, chosen.exits), records, costs)
+    candidates = with_whole_network(calibrated, whole)
+    rows = []
+    for _, candidate in candidates.iterrows():
+        policy = policy_of(candidate)
+        point = simulate(policy, records, costs)
+        low, high = wilson_interval(point.correct, point.samples)
+        own = {"method": candidate.method, "target": candidate.target}
+        interval = {"accuracy_low": low, "accuracy_high": high}
+        before = {"calibration_accuracy": candidate.accuracy, "chosen": policy == chosen}
+        rows.append(own | point.row() | interval | before)
+    return _one_chosen(pd.DataFrame(rows))
+
+
+def _one_chosen(points: pd.DataFrame) -> pd.DataFrame:
+    """Of policies that coincide, the first counts as the chosen one."""
+    points["chosen"] &= ~points.chosen.duplicated()
+    if not points.chosen.any():
+        raise InputError("evaluation: the chosen policy is none of the calibrated ones; run again")
+    return points

@@ -1,0 +1,23 @@
+"""One pass over a split: what every exit says of every picture."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from early_exit.networks import MultiExitNetwork
+from early_exit.pictures import batches, for_inference
+
+
+def all_exits(network: MultiExitNetwork, images: torch.Tensor, batch_size: int) -> np.ndarray:
+    """Every exit's logits for pictures (N, channels, height, width), uint8.
+
+    Returns
+    -------
+    numpy.ndarray
+        Shape (N, K, C), float32, in input order.
+    """
+    network = for_inference(network)
+    with torch.inference_mode():
+        logits = [network(batch) for batch in batches(images, batch_size, "exits")]
+    return torch.cat(logits).numpy()

@@ -1,0 +1,82 @@
+"""The calibrated policies: time against accuracy, labelled by the desired accuracy."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+from matplotlib import pyplot
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from early_exit.figures import style
+
+# Of the longest time, between labels; and of the accuracies' span, above a point.
+LABEL_GAP = 0.06
+LABEL_RISE = 0.12
+
+
+def draw(tables: dict[str, Any]) -> Figure:
+    """From ``points`` (test split, with intervals) and ``summary``."""
+    points, summary = tables["points"], tables["summary"]
+    figure, axes = pyplot.subplots(figsize=(8, 5.6))
+    colours = iter((style.BLUE, style.GREEN, style.PINK, style.SKY, style.ORANGE))
+    for method, rows in points[points.method != "whole_network"].groupby("method"):
+        rows = rows.sort_values("target")
+        half_widths = [rows.accuracy - rows.accuracy_low, rows.accuracy_high - rows.accuracy]
+        axes.errorbar(
+            rows.ms_per_sample,
+            100 * rows.accuracy,
+            yerr=[100 * half for half in half_widths],
+            fmt="o-",
+            color=next(colours),
+            capsize=3,
+            linewidth=1,
+            label=f"{method}, 95 % interval",
+        )
+        _labels(axes, rows, points.ms_per_sample)
+    whole = points[points.method == "whole_network"].iloc[0]
+    chosen = points[points.chosen].iloc[0]
+    style.mark_whole_network(axes, whole.ms_per_sample, 100 * whole.accuracy)
+    style.mark_chosen(axes, chosen.ms_per_sample, 100 * chosen.accuracy)
+    axes.set_xlim(left=0)
+    axes.margins(y=0.15)
+    axes.set(xlabel=style.TIME, ylabel="accuracy on test (%)")
+    axes.set_title(f"{summary['experiment']}: calibrated policies, labelled by desired accuracy")
+    axes.legend(loc="best")
+    return figure
+
+
+def _labels(axes: Axes, rows: pd.DataFrame, times: pd.Series) -> None:
+    """The desired accuracies, side by side above their points; what coincides shares a label."""
+    gap = times.max() * LABEL_GAP
+    free_from = -gap
+    for (time, accuracy), group in rows.groupby(["ms_per_sample", "accuracy"]):
+        place = max(time, free_from)
+        free_from = place + gap * len(group)
+        axes.annotate(
+            ", ".join(f"{target:g}" for target in group.target),
+            (time, 100 * accuracy),
+            xytext=(place, 100 * group.accuracy_high.iloc[0] + LABEL_RISE * _span(rows)),
+            fontsize=9,
+            ha="left",
+            arrowprops={"arrowstyle": "-", "color": style.GREY, "linewidth": 0.6},
+        )
+
+
+def _span(rows: pd.DataFrame) -> float:
+    return 100 * (rows.accuracy_high.max() - rows.accuracy_low.min())
+
+
+def caption(tables: dict[str, Any]) -> str:
+    """How far calibration and test lie apart, and what the chosen policy gives."""
+    points, summary = tables["points"], tables["summary"]
+    gap = (points.accuracy - points.calibration_accuracy).abs().max()
+    selected, static = summary["selected"], summary["static"]
+    return (
+        f"Thresholds found on {summary['samples']['calibration']:,} calibration pictures, accuracy"
+        f" measured on {summary['samples']['test']:,} test pictures; the two differ by at most"
+        f" {100 * gap:.2f} points. The chosen policy really ran at {selected['accuracy']:.2%} and"
+        f" {selected['ms_per_sample']:.3f} ms a picture, {selected['speedup']:.2f} times as fast as"
+        f" the whole network ({static['accuracy']:.2%}, {static['ms_per_sample']:.3f} ms)."
+    )

@@ -1,0 +1,80 @@
+"""One look for all figures: colours that stay apart for the colour-blind, and shared marks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import matplotlib
+
+matplotlib.use("agg")
+
+from matplotlib import pyplot
+from matplotlib.axes import Axes
+
+# Okabe and Ito's palette.
+BLUE, ORANGE, GREEN, PINK = "#0072B2", "#E69F00", "#009E73", "#CC79A7"
+RED, SKY, GREY = "#D55E00", "#56B4E9", "#8A8A8A"
+RULE_COLOURS = {"below": BLUE, "above": ORANGE}
+
+SETTINGS = {
+    "figure.dpi": 100,
+    "savefig.dpi": 200,
+    "figure.constrained_layout.use": True,
+    "font.size": 10,
+    "axes.titlesize": 11,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.color": "#E3E3E3",
+    "axes.axisbelow": True,
+    "legend.frameon": False,
+    "svg.hashsalt": "early-exit",
+    "svg.fonttype": "none",
+}
+
+TIME = "time per picture (ms, predicted from stage prices)"
+ACCURACY = "accuracy (%)"
+
+
+@contextmanager
+def styled() -> Iterator[None]:
+    """Draw with this look, and leave matplotlib's own as it was."""
+    with pyplot.rc_context(SETTINGS):
+        yield
+
+
+def exit_colours(exits: int) -> list:
+    """A colour for each exit, light for the first, dark for the last."""
+    shades = pyplot.get_cmap("viridis_r")
+    return [shades(0.08 + 0.87 * k / max(1, exits - 1)) for k in range(exits)]
+
+
+def threshold_unit(measure: str) -> str:
+    """The label of a threshold's axis."""
+    return "threshold (nats)" if measure == "entropy" else f"threshold ({measure})"
+
+
+def rule_words(rule: str, measure: str) -> str:
+    """What a rule does, for a legend."""
+    return f"leave when {measure.replace('_', ' ')} is {rule} the threshold"
+
+
+def mark_whole_network(axes: Axes, x: float, accuracy: float) -> None:
+    """The whole network's point: nobody leaves, no head but the last."""
+    axes.plot(x, accuracy, "s", color="black", markersize=8, label="whole network", zorder=4)
+
+
+def mark_chosen(axes: Axes, x: float, accuracy: float) -> None:
+    """The chosen policy's point."""
+    axes.plot(
+        x,
+        accuracy,
+        "*",
+        color=RED,
+        markeredgecolor="black",
+        markeredgewidth=0.6,
+        markersize=16,
+        label="chosen policy",
+        zorder=5,
+    )

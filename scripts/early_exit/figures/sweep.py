@@ -1,0 +1,76 @@
+"""One threshold for all exits: accuracy and time against it, and against each other."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+from matplotlib import pyplot
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from early_exit.figures import style
+
+
+def draw(tables: dict[str, Any]) -> Figure:
+    """Three panels from ``sweep`` (test split), ``points`` and ``summary``."""
+    sweep, summary = tables["sweep"], tables["summary"]
+    measure = summary["selected"]["measure"]
+    figure, (accuracy, time, trade) = pyplot.subplots(1, 3, figsize=(13, 4.4))
+    chosen_rule = summary["selected"]["exit_rule"]
+    for rule, curve in sorted(sweep.groupby("exit_rule"), key=lambda item: item[0] == chosen_rule):
+        look = {
+            "color": style.RULE_COLOURS[rule],
+            "linewidth": 2.2 if rule == chosen_rule else 1.4,
+            "linestyle": "-" if rule == chosen_rule else "--",
+            "label": style.rule_words(rule, measure),
+        }
+        accuracy.plot(curve.threshold, 100 * curve.accuracy, **look)
+        time.plot(curve.threshold, curve.ms_per_sample, **look)
+        trade.plot(curve.ms_per_sample, 100 * curve.accuracy, **look)
+    _marks(accuracy, time, trade, tables["points"])
+    unit = style.threshold_unit(measure)
+    accuracy.set(xlabel=unit, ylabel=style.ACCURACY, title="Accuracy against threshold")
+    time.set(xlabel=unit, ylabel="time per picture (ms)", title="Time against threshold")
+    time.set_ylim(bottom=0)
+    trade.set(xlabel="time per picture (ms)", ylabel=style.ACCURACY)
+    trade.set_title("Accuracy against time")
+    trade.set_xlim(left=0)
+    handles, labels = trade.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=4)
+    figure.suptitle(
+        f"{summary['experiment']}: one threshold for all exits, {summary['samples']['test']:,} test"
+        " pictures, time predicted from stage prices"
+    )
+    return figure
+
+
+def _marks(accuracy: Axes, time: Axes, trade: Axes, points: pd.DataFrame) -> None:
+    whole = points[points.method == "whole_network"].iloc[0]
+    chosen = points[points.chosen].iloc[0]
+    line = {"color": "black", "linewidth": 1, "linestyle": ":"}
+    accuracy.axhline(100 * whole.accuracy, **line)
+    time.axhline(whole.ms_per_sample, **line)
+    style.mark_whole_network(trade, whole.ms_per_sample, 100 * whole.accuracy)
+    style.mark_chosen(trade, chosen.ms_per_sample, 100 * chosen.accuracy)
+
+
+def caption(tables: dict[str, Any]) -> str:
+    """The cheapest swept point within a point of the whole network."""
+    sweep, summary = tables["sweep"], tables["summary"]
+    rule = summary["selected"]["exit_rule"]
+    curve = sweep[sweep.exit_rule == rule]
+    static = summary["static"]["accuracy"]
+    near = curve[curve.accuracy >= static - 0.01]
+    text = (
+        f"{len(curve)} thresholds from 0 to {curve.threshold.max():.3f}, rule {rule}. The dotted"
+        f" lines and the square are the whole network, {static:.2%} accurate."
+    )
+    if near.empty:
+        return f"{text} No swept threshold comes within one point of it."
+    best = near.loc[near.macs.idxmin()]
+    return (
+        f"{text} The cheapest threshold within one point of it on these pictures,"
+        f" {best.threshold:.3f}, gives {best.accuracy:.2%} for {best.macs / 1e6:.2f} M MACs"
+        f" ({best.macs / summary['static']['macs']:.0%} of the whole network's)."
+    )

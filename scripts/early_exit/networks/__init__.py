@@ -1,0 +1,165 @@
+"""Multi-exit networks: a class with ``stages`` and ``heads``, built, loaded and kept.
+
+A network is one module with a class ``Network``, a :class:`MultiExitNetwork`. Adding one means one
+new module here and its name in ``rules/config.schema.yaml``.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from early_exit.errors import InputError
+from early_exit.files import replacing
+
+METADATA_KEY = "early_exit"
+
+
+class MultiExitNetwork(nn.Module):
+    """A backbone cut into K stages, with a classifier (head) after each.
+
+    Attributes
+    ----------
+    stages
+        K modules; each takes what the one before it gives, the first (N, channels, height, width).
+    heads
+        K modules; each takes its stage's output and gives logits (N, C).
+    """
+
+    stages: nn.ModuleList
+    heads: nn.ModuleList
+
+    @staticmethod
+    def rename(key: str) -> str:
+        """This project's name for a parameter of a foreign checkpoint; by default the same."""
+        return key
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Every exit's logits for scaled images, shape (N, K, C)."""
+        logits = []
+        features = images
+        for stage, head in zip(self.stages, self.heads, strict=True):
+            features = stage(features)
+            logits.append(head(features))
+        return torch.stack(logits, dim=1)
+
+
+def build(name: str, classes: int, shape: list[int]) -> MultiExitNetwork:
+    """A new network for pictures of ``shape`` (channels, height, width), in evaluation mode.
+
+    Raises
+    ------
+    InputError
+        If the network cannot take pictures of that shape.
+    """
+    network = import_module(f"{__name__}.{name}").Network(classes)
+    try:
+        with torch.inference_mode():
+            network.eval()(torch.zeros(1, *shape))
+    except RuntimeError as error:
+        raise InputError(
+            f"network {name}: cannot take pictures of shape {list(shape)} ({error})"
+        ) from error
+    return network
+
+
+def load_checkpoint(network: MultiExitNetwork, path: str | os.PathLike) -> None:
+    """Load a PyTorch state dict or a ``.safetensors`` file, strictly; no code in it is run.
+
+    Raises
+    ------
+    InputError
+        If it is no checkpoint, or if keys or shapes are missing, unknown or different.
+    """
+    state = {network.rename(key): value for key, value in _read_state(Path(path)).items()}
+    expected = network.state_dict()
+    problems = {
+        "missing": sorted(expected.keys() - state.keys()),
+        "unknown": sorted(state.keys() - expected.keys()),
+        "of another shape": sorted(
+            key for key in expected.keys() & state.keys() if expected[key].shape != state[key].shape
+        ),
+    }
+    found = [f"{len(keys)} {what} ({_first(keys)})" for what, keys in problems.items() if keys]
+    if found:
+        raise InputError(
+            f"{path}: does not fit the network: parameters {', '.join(found)}; use a checkpoint of"
+            " this network and number of classes"
+        )
+    network.load_state_dict(state)
+
+
+def _first(keys: list[str], shown: int = 3) -> str:
+    return ", ".join(keys[:shown]) + (", ..." if len(keys) > shown else "")
+
+
+def _read_state(path: Path) -> dict[str, torch.Tensor]:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError as error:
+        raise InputError(f"{path}: missing; set network.checkpoint to where it is") from error
+    # What a damaged or hostile file makes the reader raise is not one type.
+    except (OSError, RuntimeError, ValueError, EOFError, KeyError, SafetensorError) as error:
+        raise InputError(_no_checkpoint(path, error)) from error
+    except Exception as error:
+        if type(error).__module__.split(".")[0] not in ("pickle", "_pickle", "zipfile", "zlib"):
+            raise
+        raise InputError(_no_checkpoint(path, error)) from error
+    tensors = isinstance(state, dict) and all(isinstance(v, torch.Tensor) for v in state.values())
+    if not tensors or not state:
+        raise InputError(f"{path}: no state dict of tensors; save network.state_dict()")
+    return state
+
+
+def _no_checkpoint(path: Path, error: Exception) -> str:
+    reason = (
+        str(error).strip().splitlines()[0][:120] if str(error).strip() else type(error).__name__
+    )
+    return (
+        f"{path}: no checkpoint that can be read safely ({reason}); it must be a PyTorch state dict"
+        " of plain tensors or a .safetensors file: fetch it again or save it anew"
+    )
+
+
+def save(network: MultiExitNetwork, path: str | os.PathLike, identity: dict[str, Any]) -> None:
+    """Write the weights as ``.safetensors``, with what made them in the file's metadata."""
+    from safetensors.torch import save_file
+
+    # One key: the order of several would differ from run to run.
+    metadata = {METADATA_KEY: json.dumps(identity, sort_keys=True)}
+    state = {name: value.contiguous() for name, value in network.state_dict().items()}
+    with replacing(path) as temporary:
+        save_file(state, temporary, metadata)
+
+
+def load(path: str | os.PathLike) -> tuple[MultiExitNetwork, dict[str, Any]]:
+    """Read what :func:`save` wrote: the network in evaluation mode, and its identity.
+
+    Raises
+    ------
+    InputError
+        If the file is missing or damaged, or was not written by :func:`save`.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="pt") as file:
+            identity = json.loads(file.metadata()[METADATA_KEY])
+    except (OSError, SafetensorError, TypeError, KeyError, ValueError) as error:
+        raise InputError(
+            f"{path}: damaged, or no network of this workflow ({error}); delete it and run again"
+        ) from error
+    network = build(identity["network"], identity["classes"], identity["shape"])
+    load_checkpoint(network, path)
+    return network.eval(), identity

@@ -1,0 +1,139 @@
+"""What a policy gives on recorded samples: accuracy, cost, share leaving at each exit."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import pandas as pd
+
+from early_exit.cost_model import CostModel
+from early_exit.policy import Policy
+from early_exit.records import Records
+
+
+@dataclass(frozen=True)
+class OperatingPoint:
+    """A policy with what it gives.
+
+    Attributes
+    ----------
+    policy
+        The policy.
+    samples, correct
+        How many samples there are, and how many of them are classified correctly.
+    exit_shares
+        Shape (K,), the share of samples leaving at each exit; they add up to 1.
+    macs, ms
+        Mean multiply-accumulates, and predicted milliseconds, of a sample.
+    """
+
+    # What every table of operating points has, thresholds and shares apart.
+    COLUMNS: ClassVar[list[str]] = [
+        *("method", "target", "exit_rule", "measure"),
+        *("samples", "correct", "accuracy", "macs", "ms_per_sample"),
+    ]
+
+    policy: Policy
+    samples: int
+    correct: int
+    exit_shares: np.ndarray
+    macs: float
+    ms: float
+
+    @property
+    def accuracy(self) -> float:
+        """The share of samples that are classified correctly."""
+        return self.correct / self.samples
+
+    def row(self) -> dict[str, float | int | str]:
+        """A row for a table: thresholds, accuracy, costs and shares, a column a number."""
+        return {
+            "exit_rule": self.policy.rule.value,
+            "measure": self.policy.measure,
+            **{f"threshold_{k}": t for k, t in enumerate(self.policy.thresholds, 1)},
+            "samples": self.samples,
+            "correct": self.correct,
+            "accuracy": self.accuracy,
+            "macs": self.macs,
+            "ms_per_sample": self.ms,
+            **{f"share_{k}": float(s) for k, s in enumerate(self.exit_shares, 1)},
+        }
+
+
+def simulate(policy: Policy, records: Records, costs: CostModel) -> OperatingPoint:
+    """The operating point of ``policy`` on ``records``, without running the network."""
+    taken = policy.exits_taken(records.uncertainty(policy.measure))
+    right = records.correct[np.arange(len(records)), taken]
+    return of_exits_taken(policy, taken, right.sum(), costs)
+
+
+def of_exits_taken(
+    policy: Policy, taken: np.ndarray, correct: int, costs: CostModel
+) -> OperatingPoint:
+    """The operating point of samples that left at the exits ``taken``, shape (N,), from 0."""
+    shares = np.bincount(taken, minlength=policy.exits) / len(taken)
+    return OperatingPoint(
+        policy,
+        len(taken),
+        int(correct),
+        shares,
+        float(shares @ costs.macs(policy)),
+        float(shares @ costs.ms(policy)),
+    )
+
+
+def accuracy_where_left(policy: Policy, records: Records) -> tuple[np.ndarray, np.ndarray]:
+    """Accuracy among those that leave at each exit (NaN where nobody does), and their number."""
+    taken = policy.exits_taken(records.uncertainty(policy.measure))
+    right = records.correct[np.arange(len(records)), taken]
+    return _where_left(taken, right, policy.exits)
+
+
+def _where_left(taken: np.ndarray, right: np.ndarray, exits: int) -> tuple[np.ndarray, np.ndarray]:
+    left = np.bincount(taken, minlength=exits)
+    correct = np.bincount(taken, weights=right, minlength=exits)
+    with np.errstate(invalid="ignore"):
+        return correct / left, left
+
+
+def simulated_table(policy: Policy, records: Records, costs: CostModel) -> pd.DataFrame:
+    """:func:`per_exit_table` of ``policy`` on ``records``, without running the network."""
+    taken = policy.exits_taken(records.uncertainty(policy.measure))
+    right = records.correct[np.arange(len(records)), taken]
+    return per_exit_table(policy, taken, right, costs)
+
+
+def per_exit_table(
+    policy: Policy, taken: np.ndarray, right: np.ndarray, costs: CostModel
+) -> pd.DataFrame:
+    """What happens at each exit: a row an exit, and a last one overall.
+
+    Parameters
+    ----------
+    policy, costs
+        What the samples left by, and the prices.
+    taken, right
+        Shape (N,), the exit of each sample, from 0, and whether it was right.
+
+    Returns
+    -------
+    pandas.DataFrame
+        ``exit``, samples that ``reached`` it and ``left`` there, ``accuracy`` among those that left
+        (empty where nobody did), and ``macs`` and ``ms_per_sample`` of one that leaves there. The
+        last row, ``overall``, has the accuracy of all samples and their mean costs.
+    """
+    point = of_exits_taken(policy, taken, right.sum(), costs)
+    accuracy, left = _where_left(taken, right, policy.exits)
+    reached = len(taken) - np.concatenate([[0], np.cumsum(left)[:-1]])
+    return pd.DataFrame(
+        {
+            "exit": [*map(str, range(1, policy.exits + 1)), "overall"],
+            "reached": [*reached, len(taken)],
+            "left": [*left, len(taken)],
+            "accuracy": [*accuracy, point.accuracy],
+            "macs": [*costs.macs(policy), point.macs],
+            "ms_per_sample": [*costs.ms(policy), point.ms],
+        }
+    )

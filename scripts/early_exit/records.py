@@ -1,0 +1,227 @@
+"""The per-exit table: what every exit said of every sample, kept in Parquet.
+
+A row is a sample, in the order of the data set. Everything after extraction is array work on it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from early_exit import uncertainty as measures
+from early_exit.errors import InputError
+from early_exit.files import replacing
+from early_exit.uncertainty import entropy as entropy_measure
+
+FORMAT = 1
+METADATA_KEY = b"early_exit"
+# What two tables must share to be used together.
+ORIGIN = ("network", "data")
+
+
+@dataclass(frozen=True)
+class Records:
+    """What K exits said of N samples of C classes.
+
+    Attributes
+    ----------
+    index
+        Shape (N,), the sample's place in the source data set.
+    label
+        Shape (N,), the true class.
+    entropy
+        Shape (N, K), nats, float32.
+    prediction
+        Shape (N, K), the class each exit gives.
+    logits
+        Shape (N, K, C), float32, or ``None`` where they were not read.
+    identity
+        What made the table: ``network``, ``data``, ``split``, ``classes``, ``exits``.
+    """
+
+    index: np.ndarray
+    label: np.ndarray
+    entropy: np.ndarray
+    prediction: np.ndarray
+    logits: np.ndarray | None
+    identity: dict[str, Any]
+
+    def __len__(self) -> int:
+        return len(self.label)
+
+    @property
+    def exits(self) -> int:
+        """K, the number of exits."""
+        return self.entropy.shape[1]
+
+    @property
+    def classes(self) -> int:
+        """C, the number of classes."""
+        return self.identity["classes"]
+
+    @property
+    def correct(self) -> np.ndarray:
+        """Shape (N, K), whether each exit is right."""
+        return self.prediction == self.label[:, None]
+
+    def uncertainty(self, measure: str) -> np.ndarray:
+        """Uncertainties by the measure's name, shape (N, K), low is sure.
+
+        Raises
+        ------
+        InputError
+            If the measure needs logits and they were not read.
+        """
+        if measure == "entropy":
+            return self.entropy
+        if self.logits is None:
+            raise InputError(f"records: the measure {measure} needs logits, which were not read")
+        return measures.measure(measure)(self.logits.astype(np.float64)).astype(np.float32)
+
+
+def from_logits(
+    index: np.ndarray, label: np.ndarray, logits: np.ndarray, identity: dict[str, Any]
+) -> Records:
+    """Records from every exit's logits, shape (N, K, C).
+
+    Raises
+    ------
+    InputError
+        If a logit is not finite, the shapes do not fit, or the split holds one class only.
+    """
+    where = f"records of split {identity.get('split', '?')}"
+    if logits.ndim != 3 or len(logits) != len(label) or len(index) != len(label):
+        raise InputError(
+            f"{where}: logits of shape {logits.shape} for {len(label)} labels; expected (N, K, C)"
+        )
+    bad = ~np.isfinite(logits).all(axis=(1, 2))
+    if bad.any():
+        exit_number = 1 + int((~np.isfinite(logits[bad][0])).any(axis=1).argmax())
+        raise InputError(
+            f"{where}: logits of {int(bad.sum())} samples are NaN or infinite, first sample"
+            f" {int(index[bad][0])} at exit {exit_number}; the checkpoint's weights or the"
+            " network's training have diverged: use another checkpoint or a lower learning rate"
+        )
+    _check_labels(label, logits.shape[2], where)
+    entropy = entropy_measure.uncertainty(logits.astype(np.float64)).astype(np.float32)
+    identity = identity | {"classes": logits.shape[2], "exits": logits.shape[1]}
+    return Records(
+        np.asarray(index, np.int64),
+        np.asarray(label, np.int64),
+        entropy,
+        logits.argmax(axis=2).astype(np.int64),
+        logits.astype(np.float32),
+        identity,
+    )
+
+
+def write_records(path: str | os.PathLike, records: Records) -> None:
+    """Write records as Parquet, with page checksums and the identity in the file's metadata."""
+    columns: dict[str, pa.Array] = {
+        "index": pa.array(records.index, pa.int64()),
+        "label": pa.array(records.label, pa.int16()),
+    }
+    for k in range(records.exits):
+        columns[f"entropy_{k + 1}"] = pa.array(records.entropy[:, k], pa.float32())
+        columns[f"prediction_{k + 1}"] = pa.array(records.prediction[:, k], pa.int16())
+        if records.logits is not None:
+            flat = pa.array(records.logits[:, k].ravel(), pa.float32())
+            columns[f"logits_{k + 1}"] = pa.FixedSizeListArray.from_arrays(flat, records.classes)
+    identity = json.dumps({"format": FORMAT} | records.identity, sort_keys=True)
+    table = pa.table(columns).replace_schema_metadata({METADATA_KEY: identity.encode()})
+    with replacing(path) as temporary:
+        pq.write_table(table, temporary, write_page_checksum=True, compression="zstd")
+
+
+def read_records(path: str | os.PathLike, logits: bool = False) -> Records:
+    """Read records, the page checksums verified; ``logits`` only where asked for.
+
+    Raises
+    ------
+    InputError
+        If the file is missing, damaged, of another format, or its columns do not fit.
+    """
+    try:
+        with pq.ParquetFile(path, page_checksum_verification=True) as file:
+            identity = json.loads((file.schema_arrow.metadata or {})[METADATA_KEY])
+            exits = range(1, identity["exits"] + 1)
+            names = ["index", "label"]
+            names += [f"{name}_{k}" for k in exits for name in ("entropy", "prediction")]
+            names += [f"logits_{k}" for k in exits] if logits else []
+            table = file.read(columns=names)
+    except KeyError as error:
+        raise InputError(f"{path}: Parquet, but no records ({error} missing)") from error
+    except (OSError, ValueError, pa.ArrowException) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise InputError(
+            f"{path}: damaged or no Parquet ({reason}); delete it and run again"
+        ) from error
+    if identity["format"] != FORMAT or set(names) - set(table.column_names):
+        raise InputError(
+            f"{path}: not the columns of format {FORMAT} for {identity['exits']} exits; delete it"
+            " and run again"
+        )
+    return _from_table(table, identity, logits, str(path))
+
+
+def _from_table(table: pa.Table, identity: dict[str, Any], logits: bool, where: str) -> Records:
+    exits = range(1, identity["exits"] + 1)
+
+    def stack(name: str, dtype: type) -> np.ndarray:
+        return np.stack([table[f"{name}_{k}"].to_numpy() for k in exits], axis=1).astype(dtype)
+
+    kept = None
+    if logits:
+        columns = [table[f"logits_{k}"].combine_chunks() for k in exits]
+        flat = [column.flatten().to_numpy().reshape(len(table), -1) for column in columns]
+        kept = np.stack(flat, axis=1)
+    label = table["label"].to_numpy().astype(np.int64)
+    _check_labels(label, identity["classes"], where)
+    entropy = stack("entropy", np.float32)
+    if not np.isfinite(entropy).all():
+        raise InputError(f"{where}: an entropy is NaN or infinite; delete it and run again")
+    index = table["index"].to_numpy()
+    return Records(index, label, entropy, stack("prediction", np.int64), kept, identity)
+
+
+def _check_labels(label: np.ndarray, classes: int, where: str) -> None:
+    if len(label) == 0:
+        raise InputError(f"{where}: no samples; give the split some in the data set's settings")
+    if label.min() < 0 or label.max() >= classes:
+        raise InputError(
+            f"{where}: labels from {label.min()} to {label.max()}, but {classes} classes"
+            " (labels are numbers from 0); check the data set or the network's classes"
+        )
+    if label.min() == label.max():
+        raise InputError(
+            f"{where}: all {len(label)} samples are of class {label[0]}, so accuracy and thresholds"
+            " would mean nothing; check the labels, or give the split more samples"
+        )
+
+
+def check_same_origin(*tables: tuple[str, dict[str, Any]]) -> None:
+    """Refuse tables that were made by different networks or from different data.
+
+    Parameters
+    ----------
+    tables
+        Pairs of a file's name and its identity. Keys that one of them lacks are not compared.
+
+    Raises
+    ------
+    InputError
+        Naming the first pair that does not belong together.
+    """
+    (first, expected), *others = tables
+    for name, identity in others:
+        for key in ORIGIN:
+            if key in expected and key in identity and expected[key] != identity[key]:
+                raise InputError(
+                    f"{name}: made with another {key} than {first}; delete the older and run again"
+                )

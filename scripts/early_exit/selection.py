@@ -1,0 +1,140 @@
+"""Choosing one policy among the calibrated ones, by calibration data alone.
+
+``ratio``
+    The highest accuracy per millisecond: the published criterion. It has no floor, so it rewards
+    leaving at once.
+``fastest``
+    The fastest policy whose accuracy is at least a floor, by the lower confidence bound of its
+    accuracy: the cheapest policy that just meets a floor on calibration misses it on new samples
+    about every second time.
+``most_accurate``
+    The most accurate policy within a latency budget.
+
+The whole network, nobody leaving early, is always among the candidates.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from early_exit.errors import InputError
+from early_exit.operating_point import OperatingPoint
+from early_exit.policy import ExitRule, Policy
+from early_exit.statistics import wilson_lower_bound
+
+WHOLE_NETWORK = "whole_network"
+
+
+@dataclass(frozen=True)
+class Criterion:
+    """How to choose: the criterion's name and its limits.
+
+    Attributes
+    ----------
+    name
+        ``ratio``, ``fastest`` or ``most_accurate``.
+    accuracy_floor
+        Least accuracy for ``fastest``, between 0 and 1.
+    latency_budget_ms
+        Most milliseconds a sample for ``most_accurate``.
+    confidence
+        With which the true accuracy is above the floor; ``None`` trusts the measured accuracy.
+    """
+
+    name: str
+    accuracy_floor: float | None = None
+    latency_budget_ms: float | None = None
+    confidence: float | None = None
+
+
+def with_whole_network(calibrated: list[pd.DataFrame], whole: OperatingPoint) -> pd.DataFrame:
+    """All candidates in one table, the whole network last, without a target."""
+    own = pd.DataFrame([{"method": WHOLE_NETWORK, "target": np.nan, **whole.row()}])
+    return pd.concat([*calibrated, own], ignore_index=True)
+
+
+def choose(candidates: pd.DataFrame, criterion: Criterion) -> dict[str, Any]:
+    """The chosen policy, what it gives on the calibration split, and why: for ``policy.json``."""
+    row, reason = select(candidates, criterion)
+    columns = ("accuracy", "macs", "ms_per_sample")
+    return {
+        "policy": policy_of(row).to_json(),
+        "method": str(row["method"]),
+        "target": None if np.isnan(row["target"]) else float(row["target"]),
+        "why": f"{reason}, of {len(candidates)} candidates on {int(row['samples'])} samples",
+        "criterion": asdict(criterion),
+        "calibration": {name: float(row[name]) for name in columns},
+    }
+
+
+def select(candidates: pd.DataFrame, criterion: Criterion) -> tuple[pd.Series, str]:
+    """The chosen candidate, and the reason in a sentence.
+
+    Parameters
+    ----------
+    candidates
+        Rows with ``method``, ``target``, thresholds, ``accuracy``, ``correct``, ``samples``,
+        ``macs`` and ``ms_per_sample``, all measured on the calibration split.
+
+    Raises
+    ------
+    InputError
+        If no candidate keeps to the limit, naming the nearest.
+    """
+    return {"ratio": _ratio, "fastest": _fastest, "most_accurate": _most_accurate}[criterion.name](
+        candidates, criterion
+    )
+
+
+def _ratio(candidates: pd.DataFrame, criterion: Criterion) -> tuple[pd.Series, str]:
+    ratio = candidates.accuracy / candidates.ms_per_sample
+    chosen = candidates.loc[ratio.idxmax()]
+    return chosen, f"highest accuracy per millisecond, {ratio.max():.3g}"
+
+
+def _fastest(candidates: pd.DataFrame, criterion: Criterion) -> tuple[pd.Series, str]:
+    floor = criterion.accuracy_floor
+    if criterion.confidence is None:
+        bound, certainty = candidates.accuracy, ""
+    else:
+        bound = pd.Series(
+            [
+                wilson_lower_bound(row.correct, row.samples, criterion.confidence)
+                for row in candidates.itertuples()
+            ],
+            index=candidates.index,
+        )
+        certainty = f" with confidence {criterion.confidence:g}"
+    allowed = candidates[bound >= floor]
+    if allowed.empty:
+        raise InputError(
+            f"selection.accuracy_floor: no policy is at least {floor:g} accurate{certainty} on the"
+            f" calibration split; the best is {bound.max():.4f}: lower the floor, or add targets"
+        )
+    chosen = allowed.sort_values(["ms_per_sample", "macs"]).iloc[0]
+    return chosen, f"fastest that is at least {floor:g} accurate{certainty}"
+
+
+def _most_accurate(candidates: pd.DataFrame, criterion: Criterion) -> tuple[pd.Series, str]:
+    budget = criterion.latency_budget_ms
+    allowed = candidates[candidates.ms_per_sample <= budget]
+    if allowed.empty:
+        raise InputError(
+            f"selection.latency_budget_ms: no policy takes at most {budget:g} ms a sample; the"
+            f" fastest takes {candidates.ms_per_sample.min():.4g}: raise the budget"
+        )
+    order = ["accuracy", "ms_per_sample"]
+    chosen = allowed.sort_values(order, ascending=[False, True]).iloc[0]
+    return chosen, f"most accurate within {budget:g} ms a sample"
+
+
+def policy_of(row: pd.Series) -> Policy:
+    """The policy in a row of a table of operating points."""
+    numbers = [int(m[1]) for c in row.index if (m := re.fullmatch(r"threshold_(\d+)", c))]
+    thresholds = tuple(float(row[f"threshold_{k}"]) for k in sorted(numbers))
+    return Policy(str(row["measure"]), ExitRule(row["exit_rule"]), thresholds)

@@ -1,0 +1,37 @@
+"""Stage network, from a checkpoint: load it strictly and keep its weights as safetensors."""
+
+from pathlib import Path
+
+from early_exit import networks
+from early_exit.downloads import fetch
+from early_exit.files import read_json, sha256
+from stage_runner import run_stage
+
+
+def main(snakemake):
+    manifest = read_json(snakemake.input.manifest)
+    settings = snakemake.params.network
+    path = checkpoint_file(settings["checkpoint"], Path(snakemake.params.data_dir))
+    network = networks.build(settings["name"], manifest["classes"], manifest["shape"])
+    networks.load_checkpoint(network, path)
+    identity = {
+        "network": settings["name"],
+        "classes": manifest["classes"],
+        "shape": manifest["shape"],
+        "data": manifest["digest"],
+        "checkpoint": sha256(path),
+    }
+    networks.save(network, snakemake.output.network, identity)
+
+
+def checkpoint_file(checkpoint, data_dir):
+    """The checkpoint's path: the user's own, or one in `data_dir/weights/`, fetched if missing."""
+    if isinstance(checkpoint, str):
+        return Path(checkpoint)
+    return fetch(
+        data_dir / "weights" / checkpoint["file"], checkpoint["urls"], checkpoint["sha256"]
+    )
+
+
+if __name__ == "__main__":
+    run_stage(main, snakemake)  # noqa: F821

@@ -1,0 +1,17 @@
+"""Stage replication: the published figures, reproduced with their arithmetic, and corrected."""
+
+from early_exit.files import write_table
+from early_exit.records import check_same_origin, read_records
+from early_exit.replication import replicate
+from stage_runner import run_stage
+
+
+def main(snakemake):
+    files = snakemake.input
+    calibration, test = read_records(files.calibration), read_records(files.test)
+    check_same_origin((files.test, test.identity), (files.calibration, calibration.identity))
+    write_table(snakemake.output.replication, replicate(calibration, test))
+
+
+if __name__ == "__main__":
+    run_stage(main, snakemake)  # noqa: F821

@@ -1,0 +1,71 @@
+"""What the scripts of all stages share: a log, one clear error, and the threads of the job.
+
+Snakemake gives each script an object `snakemake` with the job's input, output, params, log and
+threads. A script is `main(snakemake)`, so it can be imported, and called with a stand-in, to debug.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from early_exit.errors import InputError
+
+
+def run_stage(main: Callable[[Any], None], snakemake: Any) -> None:
+    """Run `main`; what the user can mend ends in one line, its traceback in the log."""
+    log = snakemake.log[0]
+    logging.basicConfig(
+        filename=log, filemode="w", level=logging.INFO, format="%(asctime)s %(message)s", force=True
+    )
+    logging.captureWarnings(True)
+    try:
+        main(snakemake)
+    except InputError as error:
+        _fail(str(error), log)
+    except OSError as error:
+        _fail(f"{error.filename or 'a file'}: {error.strerror or error}", log)
+    except Exception:
+        logging.exception("This is a fault of the workflow, not of what was given to it.")
+        raise
+    library = sorted(name for name in sys.modules if name.split(".")[0] == "early_exit")
+    logging.info("Finished. Library modules used: %s", " ".join(library))
+
+
+def _fail(message: str, log: str) -> None:
+    logging.exception("Stopped: %s", message)
+    print(f"\nerror: {message}\n(traceback: {log})\n", file=sys.stderr)
+    sys.exit(1)
+
+
+def use_threads(threads: int) -> int:
+    """Let torch use `threads` threads, or as many as there are processors; returns how many."""
+    import torch
+
+    threads = max(1, min(threads, len(os.sched_getaffinity(0)) if _has_affinity() else threads))
+    torch.set_num_threads(threads)
+    return threads
+
+
+def _has_affinity() -> bool:
+    return hasattr(os, "sched_getaffinity")
+
+
+def origin(records: Any) -> tuple[str, dict[str, Any]]:
+    """Identity of a stage's side file, read from JSON, with its name for messages."""
+    from early_exit.files import read_json
+
+    content = read_json(records)
+    identity = content.get("identity") if isinstance(content, dict) else None
+    if not isinstance(identity, dict):
+        raise InputError(f"{records}: has no identity; delete it and run again")
+    return str(records), identity
+
+
+def figures_folder(outputs: Any) -> Path:
+    """The folder that a drawing job's outputs share."""
+    return Path(outputs[0]).parent
