@@ -21,7 +21,8 @@ def checked_configuration():
     try:
         return configure(config, schema)
     except InputError as error:
-        raise WorkflowError(str(error))
+        # Not a WorkflowError: that prints where in the rules it was raised, which helps nobody.
+        sys.exit(f"error: {error}")
 
 
 CONFIGURATION = checked_configuration()

@@ -11,10 +11,20 @@ from pathlib import Path
 from typing import Any
 
 from jsonschema import Draft202012Validator
-from jsonschema.exceptions import ValidationError, best_match
+from jsonschema.exceptions import ValidationError
 
 from early_exit.errors import InputError
 
+LONG = 160
+TYPE_WORDS = {
+    "array": "a list",
+    "boolean": "true or false",
+    "integer": "a whole number",
+    "null": "null",
+    "number": "a number",
+    "object": "a map",
+    "string": "a text",
+}
 REPLICATE = re.compile(r"(?P<name>[^@]+)@(?P<seed>\d+)")
 
 
@@ -47,7 +57,7 @@ class Configuration:
         replicate = REPLICATE.fullmatch(name)
         base = replicate["name"] if replicate else name
         if base not in self.experiments:
-            raise InputError(_unknown("run", base, self.experiments, "experiment"))
+            raise InputError("config: " + _unknown("run", base, self.experiments, "experiment"))
         settings = self.experiments[base]
         return settings | {"seed": int(replicate["seed"])} if replicate else settings
 
@@ -63,21 +73,31 @@ def configure(config: dict[str, Any], schema: dict[str, Any]) -> Configuration:
     InputError
         Naming the key, what is wrong with it, and the nearest known one.
     """
+    config = _without_nulls(config)
     _check(config, schema, schema, "")
     settings = {
         key: config.get(key, part.get("default")) for key, part in schema["properties"].items()
     }
     experiment_schema = schema["$defs"]["experiment"]
-    base = merge(schema_defaults(experiment_schema), settings["defaults"] or {})
+    base = merge(schema_defaults(experiment_schema), settings["defaults"])
     experiments = {}
-    for name, own in (settings["experiments"] or {}).items():
-        experiments[name] = merge(base, own or {})
+    for name, own in settings["experiments"].items():
+        experiments[name] = merge(base, own)
         _check(experiments[name], experiment_schema, schema, f"experiments.{name}")
-    run = settings["run"] if isinstance(settings["run"], list) else [settings["run"]]
+    run = _as_list(settings["run"])
     configuration = Configuration(run, Path(settings["data_dir"]).expanduser(), experiments)
     for name in run:
         configuration.experiment(name)
     return configuration
+
+
+def _without_nulls(config: dict[str, Any]) -> dict[str, Any]:
+    """``defaults:`` or ``name:`` with nothing after it means no settings of its own."""
+    experiments = config.get("experiments")
+    if isinstance(experiments, dict):
+        experiments = {name: {} if own is None else own for name, own in experiments.items()}
+    config = config | {"experiments": experiments}
+    return {key: {} if value is None else value for key, value in config.items()}
 
 
 def merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
@@ -102,9 +122,28 @@ def schema_defaults(schema: dict[str, Any]) -> dict[str, Any]:
 
 def _check(value: Any, part: dict[str, Any], schema: dict[str, Any], where: str) -> None:
     validator = Draft202012Validator({**part, "$defs": schema["$defs"]})
-    errors = sorted(_leaves(validator.iter_errors(value)), key=_urgency)
+    errors = [leaf for error in validator.iter_errors(value) for leaf in _leaves(error)]
     if errors:
-        raise InputError("config: " + _message(errors[0], where))
+        raise InputError("config: " + _message(min(errors, key=_urgency), where))
+
+
+def _leaves(error: ValidationError) -> Iterator[ValidationError]:
+    """What is wrong within the alternative that has the right type; else the error itself."""
+    if error.validator != "anyOf":
+        yield error
+        return
+    alternatives: dict[Any, list[ValidationError]] = {}
+    for inner in error.context:
+        alternatives.setdefault(inner.schema_path[0], []).append(inner)
+    fitting = [
+        inners
+        for inners in alternatives.values()
+        if not any(inner.validator == "type" and not inner.path for inner in inners)
+    ]
+    if fitting:
+        yield from fitting[0]
+    else:
+        yield error
 
 
 def _urgency(error: ValidationError) -> tuple[bool, int]:
@@ -112,30 +151,34 @@ def _urgency(error: ValidationError) -> tuple[bool, int]:
     return (error.validator != "additionalProperties", -len(error.absolute_path))
 
 
-def _leaves(errors: Iterator[ValidationError]) -> Iterator[ValidationError]:
-    """Errors of a choice of types are replaced by the one that fits best."""
-    for error in errors:
-        yield best_match(error.context) if error.validator == "anyOf" and _has_map(error) else error
-
-
-def _has_map(error: ValidationError) -> bool:
-    return isinstance(error.instance, dict)
-
-
 def _message(error: ValidationError, where: str) -> str:
     path = ".".join([where, *map(str, error.absolute_path)]).strip(".")
-    if error.validator in ("additionalProperties", "propertyNames") and isinstance(
-        error.instance, dict
-    ):
-        known = error.schema.get("properties", {})
-        unknown = next((str(key) for key in error.instance if key not in known), "")
+    if error.validator == "additionalProperties":
+        known = error.schema["properties"]
+        unknown = next(str(key) for key in error.instance if key not in known)
         return _unknown(path, unknown, known, "key")
     if error.validator == "enum":
         return _unknown(path, str(error.instance), map(str, error.validator_value), "value")
-    if error.validator == "anyOf":
-        # Short for a choice of types; its sentence is in the schema.
-        return f"{path}: {error.instance!r}: {error.schema.get('description', error.message)}"
-    return f"{path or 'config.yaml'}: {error.message}"
+    if error.validator in ("type", "anyOf"):
+        given = "not set" if error.instance is None else _short(error.instance)
+        return f"{path or 'config.yaml'}: {given}, but must be {_types(error)}"
+    message = error.message if len(error.message) < LONG else f"does not fit ({error.validator})"
+    return f"{path or 'config.yaml'}: {message}"
+
+
+def _types(error: ValidationError) -> str:
+    schemas = error.validator_value if error.validator == "anyOf" else [error.schema]
+    types = [t for part in schemas for t in _as_list(part.get("type", "a map"))]
+    return " or ".join(TYPE_WORDS.get(t, t) for t in types)
+
+
+def _as_list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) < LONG else f"{text[: LONG - 3]}..."
 
 
 def _unknown(path: str, given: str, known: Any, what: str) -> str:

@@ -13,7 +13,7 @@ import pooch
 
 from early_exit.errors import InputError
 
-CHUNK = 1 << 18
+CHUNK = 1 << 16
 # Seconds to connect, and of silence before a server counts as stalled.
 TIMEOUT = (10.0, 30.0)
 LOCAL = {"localhost", "127.0.0.1", "::1"}

@@ -126,7 +126,7 @@ def _most_accurate(candidates: pd.DataFrame, criterion: Criterion) -> tuple[pd.S
     if allowed.empty:
         raise InputError(
             f"selection.latency_budget_ms: no policy takes at most {budget:g} ms a sample; the"
-            f" fastest takes {candidates.ms_per_sample.min():.4g}: raise the budget"
+            f" fastest takes {candidates.ms_per_sample.min():.4g} ms: raise the budget"
         )
     order = ["accuracy", "ms_per_sample"]
     chosen = allowed.sort_values(order, ascending=[False, True]).iloc[0]

@@ -123,9 +123,7 @@ def _read_state(path: Path) -> dict[str, torch.Tensor]:
 
 
 def _no_checkpoint(path: Path, error: Exception) -> str:
-    reason = (
-        str(error).strip().splitlines()[0][:120] if str(error).strip() else type(error).__name__
-    )
+    reason = f"{type(error).__name__}: {error}".strip().splitlines()[0][:120]
     return (
         f"{path}: no checkpoint that can be read safely ({reason}); it must be a PyTorch state dict"
         " of plain tensors or a .safetensors file: fetch it again or save it anew"

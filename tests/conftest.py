@@ -1,0 +1,22 @@
+"""Where the real CIFAR-10 is, for the tests that need it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+# The tests run on small data; more threads only wait for each other.
+os.environ.setdefault("OMP_NUM_THREADS", "2")
+
+
+@pytest.fixture(scope="session")
+def cifar10_dir() -> Path:
+    """A complete `data_dir`, from the environment variable CIFAR10_DIR."""
+    given = os.environ.get("CIFAR10_DIR")
+    if not given:
+        pytest.skip("CIFAR10_DIR is not set to a folder with cifar-10-batches-py and weights")
+    folder = Path(given)
+    assert (folder / "cifar-10-batches-py").is_dir(), f"CIFAR10_DIR={given} has no CIFAR-10"
+    return folder

@@ -1,0 +1,65 @@
+"""What several tests share: made-up records, costs and a small network."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from hypothesis import strategies as st
+from torch import nn
+
+from early_exit.cost_model import CostModel
+from early_exit.networks import MultiExitNetwork
+from early_exit.policy import ExitRule, Policy
+from early_exit.records import Records, from_logits
+
+IDENTITY = {"network": "n" * 64, "data": "d" * 64, "split": "calibration"}
+
+
+def make_records(samples: int = 60, exits: int = 3, classes: int = 4, seed: int = 0) -> Records:
+    """Records whose later exits are surer and more often right."""
+    rng = np.random.default_rng(seed)
+    label = rng.integers(0, classes, samples)
+    label[:classes] = np.arange(classes)
+    logits = rng.normal(size=(samples, exits, classes))
+    for k in range(exits):
+        logits[np.arange(samples), k, label] += 0.8 * (k + 1)
+    return from_logits(np.arange(samples), label, logits.astype(np.float32), dict(IDENTITY))
+
+
+def make_costs(exits: int = 3) -> CostModel:
+    """Stages of 10, 20, ... and heads of 1, 2, ... million MACs; a tenth of that in ms."""
+    stages = 10.0 * np.arange(1, exits + 1)
+    heads = 1.0 * np.arange(1, exits + 1)
+    return CostModel(stages * 1e6, heads * 1e6, stages / 10, heads / 10)
+
+
+class SmallNetwork(MultiExitNetwork):
+    """Stages and heads of one linear layer; pictures of 3x2x2."""
+
+    def __init__(self, exits: int = 3, classes: int = 4, seed: int = 0) -> None:
+        super().__init__()
+        generator = torch.Generator().manual_seed(seed)
+        flat = nn.Sequential(nn.Flatten(), nn.Linear(12, 12), nn.ReLU())
+        rest = [nn.Sequential(nn.Linear(12, 12), nn.ReLU()) for _ in range(exits - 1)]
+        self.stages = nn.ModuleList([flat, *rest])
+        self.heads = nn.ModuleList(nn.Linear(12, classes) for _ in range(exits))
+        for parameter in self.parameters():
+            nn.init.normal_(parameter, std=0.8, generator=generator)
+
+
+def pictures(samples: int, seed: int = 0) -> torch.Tensor:
+    """Random pictures for :class:`SmallNetwork`."""
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randint(0, 256, (samples, 3, 2, 2), dtype=torch.uint8, generator=generator)
+
+
+def policies(exits: int, measure: str = "entropy") -> st.SearchStrategy[Policy]:
+    """Policies with ordinary thresholds, never and always, under both rules."""
+    threshold = st.one_of(
+        st.sampled_from([-np.inf, np.inf]), st.floats(0, 1.4), st.floats(0.5, 1.2)
+    )
+    return st.builds(
+        lambda rule, thresholds: Policy(measure, rule, tuple(thresholds)),
+        st.sampled_from(ExitRule),
+        st.lists(threshold, min_size=exits - 1, max_size=exits - 1),
+    )

@@ -1,0 +1,45 @@
+import numpy as np
+import pytest
+from helpers import make_costs, make_records
+
+from early_exit.calibration import calibrate, percentile
+from early_exit.policy import ExitRule
+from early_exit.records import Records
+
+
+def records_by_hand() -> Records:
+    """Ten samples, two exits: exit 1 is right on six of ten, its entropies are 0.0 to 0.9."""
+    entropy = np.stack([np.arange(10) / 10, np.zeros(10)], axis=1).astype(np.float32)
+    label = np.array([0, 1] * 5)
+    prediction = np.stack([np.where(np.arange(10) < 6, label, 1 - label), label], axis=1)
+    identity = {"classes": 2, "exits": 2, "network": "n", "data": "d", "split": "calibration"}
+    return Records(np.arange(10), label, entropy, prediction, None, identity)
+
+
+@pytest.mark.parametrize("rule", ExitRule)
+def test_percentile_by_hand(rule):
+    # The 0.3 quantile of 0.0, 0.1, ... 0.9 lies 0.3 * 9 = 2.7 steps up: 0.27.
+    found = percentile.thresholds(records_by_hand(), make_costs(2), 0.7, "entropy", rule)
+    assert found == pytest.approx([0.27])
+
+
+@pytest.mark.parametrize("rule", ExitRule)
+def test_an_exit_above_the_target_lets_everybody_leave(rule):
+    records = records_by_hand()
+    assert percentile.thresholds(records, make_costs(2), 0.59, "entropy", rule) == [rule.always]
+    # Exactly as accurate is not above.
+    assert np.isfinite(percentile.thresholds(records, make_costs(2), 0.6, "entropy", rule)).all()
+
+
+def test_a_row_for_each_target():
+    targets = [0.5, 0.7, 0.9]
+    table = calibrate(
+        "percentile", make_records(), make_costs(), targets, "entropy", ExitRule.BELOW
+    )
+    assert table.target.tolist() == targets
+    assert {"threshold_1", "threshold_2", "accuracy", "macs", "ms_per_sample", "share_3"} <= set(
+        table.columns
+    )
+    assert "threshold_3" not in table.columns
+    shares = table[["share_1", "share_2", "share_3"]].sum(axis=1)
+    assert shares.to_numpy() == pytest.approx(1)

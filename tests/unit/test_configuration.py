@@ -1,0 +1,120 @@
+import copy
+from pathlib import Path
+
+import pytest
+import yaml
+
+from early_exit.configuration import configure, merge, schema_defaults
+from early_exit.errors import InputError
+
+ROOT = Path(__file__).parents[2]
+SCHEMA = yaml.safe_load((ROOT / "rules/config.schema.yaml").read_text())
+CONFIG = yaml.safe_load((ROOT / "config.yaml").read_text())
+
+
+def changed(path: str, value) -> dict:
+    """The project's config with one key set; the path's parts are separated by slashes."""
+    config = copy.deepcopy(CONFIG)
+    *parents, last = path.split("/")
+    place = config
+    for key in parents:
+        place = place.setdefault(key, {})
+    place[last] = value
+    return config
+
+
+def test_the_projects_own_configuration():
+    found = configure(CONFIG, SCHEMA)
+    assert found.run == ["digits"]
+    assert found.data_dir == Path("data")
+    published = found.experiment("published")
+    assert published["exit_rule"] == "above"
+    assert published["selection"]["criterion"] == "ratio"
+    # Not set anywhere but in the schema.
+    assert published["inference"]["batch_size"] == 32
+
+
+def test_maps_merge_and_lists_replace():
+    base = {"a": {"x": 1, "y": [1, 2]}, "b": 1}
+    assert merge(base, {"a": {"y": [3]}}) == {"a": {"x": 1, "y": [3]}, "b": 1}
+    assert base == {"a": {"x": 1, "y": [1, 2]}, "b": 1}
+
+
+def test_an_experiment_overrides_the_defaults_and_they_the_schema():
+    config = changed("defaults/sweep", {"points": 7})
+    config["experiments"]["digits"]["sweep"] = {"cutoffs": [0.1]}
+    sweep = configure(config, SCHEMA).experiment("digits")["sweep"]
+    assert sweep == {"points": 7, "cutoffs": [0.1]}
+
+
+def test_every_setting_has_a_default_and_a_description():
+    def check(part, path):
+        for key, value in part["properties"].items():
+            assert value.get("description"), f"{path}.{key}"
+            if "properties" in value:
+                check(value, f"{path}.{key}")
+            else:
+                assert "default" in value, f"{path}.{key}"
+
+    check(SCHEMA["$defs"]["experiment"], "experiment")
+    assert schema_defaults(SCHEMA["$defs"]["experiment"])["measure"] == "entropy"
+
+
+def test_a_replicate_is_the_experiment_with_that_seed():
+    found = configure(changed("run", ["digits", "digits@3"]), SCHEMA)
+    assert found.experiment("digits@3") == found.experiment("digits") | {"seed": 3}
+
+
+@pytest.mark.parametrize("empty", ["defaults", "experiments/digits", "experiments/new"])
+def test_a_key_with_nothing_after_it_means_no_settings(empty):
+    configure(changed(empty, None), SCHEMA)
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "message"),
+    [
+        ("runn", "digits", "unknown key 'runn'; did you mean 'run'?"),
+        ("run", "digts", "run: unknown experiment 'digts'; did you mean 'digits'?"),
+        ("run", "digits@x", "unknown experiment 'digits@x'"),
+        ("run", [], r"run: \[\] "),
+        ("defaults/exit_rul", "below", "defaults: unknown key 'exit_rul'; did you mean 'exit_rule'"),
+        (
+            "experiments/digits/sweep/point",
+            7,
+            "experiments.digits.sweep: unknown key 'point'; did you mean 'points'?",
+        ),
+        ("defaults/exit_rule", "belw", "defaults.exit_rule: unknown value 'belw'; did you mean 'bel"),
+        ("defaults/measure", "zzz", "known: entropy, max_probability, margin"),
+        ("defaults/sweep/points", "many", "sweep.points: 'many', but must be a whole number"),
+        ("defaults/sweep/points", 1, "sweep.points: 1 is less than the minimum of 2"),
+        ("experiments/digits/calibration/targets", [1.5], "calibration.targets.0: 1.5 is"),
+        ("experiments/digits", [], r"experiments.digits: \[\], but must be a map"),
+        ("experiments/a b", {}, "experiments: 'a b' does not match"),
+        ("experiments", None, "experiments: {} "),
+        (
+            "experiments/digits/selection/criterion",
+            "most_accurate",
+            "experiments.digits.selection.latency_budget_ms: not set, but must be a number",
+        ),
+        (
+            "experiments/digits/network/checkpoint",
+            3,
+            "network.checkpoint: 3, but must be null or a text or a map",
+        ),
+        (
+            "experiments/published/network/checkpoint/url",
+            "x",
+            "published.network.checkpoint: unknown key 'url'; did you mean 'urls'?",
+        ),
+        (
+            "experiments/published/network/checkpoint/sha256",
+            "abc",
+            "published.network.checkpoint.sha256: 'abc' does not match",
+        ),
+    ],
+)
+def test_a_mistake_is_named_in_one_line(path, value, message):
+    with pytest.raises(InputError, match=message) as error:
+        configure(changed(path, value), SCHEMA)
+    assert "\n" not in str(error.value)
+    assert len(str(error.value)) < 250

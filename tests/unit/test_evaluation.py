@@ -1,0 +1,112 @@
+import numpy as np
+import pytest
+from helpers import make_costs, make_records
+
+from early_exit.calibration import calibrate
+from early_exit.errors import InputError
+from early_exit.evaluation import (
+    Agreement,
+    check,
+    compare,
+    evaluate,
+    per_exit,
+    points_on_test,
+    samples_table,
+)
+from early_exit.outcomes import Outcomes
+from early_exit.policy import ExitRule, Policy
+from early_exit.selection import policy_of
+
+POLICY = Policy("entropy", ExitRule.BELOW, (0.6, 0.6))
+
+
+def simulated(records, policy=POLICY) -> Outcomes:
+    taken = policy.exits_taken(records.entropy)
+    rows = np.arange(len(records))
+    return Outcomes(records.prediction[rows, taken], taken, records.entropy[rows, taken])
+
+
+def test_the_simulation_agrees_with_itself():
+    records = make_records()
+    assert compare(POLICY, records, simulated(records)) == Agreement(60, 0, 0)
+
+
+def test_a_wrong_exit_or_class_is_different():
+    records = make_records()
+    run = simulated(records)
+    run.exit[3] = (run.exit[3] + 1) % 3
+    run.prediction[5] += 1
+    agreement = compare(POLICY, records, run)
+    assert agreement == Agreement(58, 0, 2)
+    with pytest.raises(InputError, match=r"test\.parquet: 2 samples"):
+        check(agreement, "test.parquet")
+
+
+def test_a_sample_at_the_threshold_is_a_tie():
+    records = make_records()
+    sample = int(np.flatnonzero(records.entropy[:, 0] > 0.3)[0])
+    policy = Policy("entropy", ExitRule.BELOW, (float(records.entropy[sample, 0]) + 5e-6, 0.0))
+    run = simulated(records, policy)
+    run.exit[sample] = 2
+    assert compare(policy, records, run).ties == 1
+    far = Policy("entropy", ExitRule.BELOW, (float(records.entropy[sample, 0]) + 5e-5, 0.0))
+    run = simulated(records, far)
+    run.exit[sample] = 2
+    assert compare(far, records, run).different == 1
+
+
+def test_another_number_of_samples_is_refused():
+    records = make_records()
+    with pytest.raises(InputError, match="59 samples run"):
+        run = simulated(records)
+        compare(POLICY, records, Outcomes(run.prediction[1:], run.exit[1:], run.uncertainty[1:]))
+
+
+def test_what_a_run_gave():
+    records, costs = make_records(), make_costs()
+    run = simulated(records)
+    result = evaluate(POLICY, records, run, Agreement(60, 0, 0), costs, 2.0, 0.5)
+    selected = result["selected"]
+    assert selected["accuracy"] == (run.prediction == records.label).mean()
+    assert selected["accuracy_interval"][0] < selected["accuracy"]
+    assert selected["speedup"] == 4.0
+    assert sum(selected["exit_shares"]) == pytest.approx(1)
+    expected = sum(s * c for s, c in zip(selected["exit_shares"], [11e6, 33e6, 66e6], strict=True))
+    assert selected["macs"] == pytest.approx(expected)
+    assert result["static"]["accuracy"] == records.correct[:, -1].mean()
+    # The whole network runs no head but the last.
+    assert result["static"]["macs"] == 63e6
+
+
+def test_exit_by_exit():
+    records, costs = make_records(), make_costs()
+    run = simulated(records)
+    table = per_exit(POLICY, records, run, costs).set_index("exit")
+    assert table.left[:3].sum() == table.left["overall"] == 60
+    assert table.reached["2"] == 60 - table.left["1"]
+    first = run.exit == 0
+    right = run.prediction == records.label
+    assert table.accuracy["1"] == pytest.approx(right[first].mean())
+    assert table.accuracy["overall"] == pytest.approx(right.mean())
+
+
+def test_a_row_a_sample():
+    records = make_records()
+    table = samples_table(records, simulated(records))
+    assert len(table) == 60
+    assert set(table.exit) <= {1, 2, 3}
+
+
+def test_calibrated_policies_on_other_samples():
+    calibration, test, costs = make_records(seed=1), make_records(seed=2), make_costs()
+    targets = [0.5, 0.7, 0.9]
+    table = calibrate("percentile", calibration, costs, targets, "entropy", ExitRule.BELOW)
+    chosen = policy_of(table.iloc[1])
+    points = points_on_test([table], chosen, test, costs)
+    assert points.chosen.tolist().index(True) == 1
+    assert points.chosen.sum() == 1
+    assert points.method.tolist() == ["percentile"] * 3 + ["whole_network"]
+    assert (points.accuracy_low < points.accuracy).all()
+    assert points.calibration_accuracy[:3].tolist() == table.accuracy.tolist()
+    with pytest.raises(InputError, match="none of the calibrated ones"):
+        points_on_test([table], Policy("entropy", ExitRule.BELOW, (9.0, 9.0)), test, costs)

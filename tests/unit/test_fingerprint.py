@@ -1,0 +1,72 @@
+import pytest
+
+from early_exit.fingerprint import fingerprint, reachable
+
+FILES = {
+    "script.py": "from pkg.upper import work\n\nprint(work())\n",
+    "pkg/__init__.py": '"""A package."""\n',
+    "pkg/upper.py": "from pkg import lower\n\ndef work():\n    return lower.value()\n",
+    "pkg/lower.py": '"""Lower."""\n\ndef value():\n    """One."""\n    # why\n    return 1\n',
+    "pkg/apart.py": "x = 1\n",
+}
+
+
+@pytest.fixture
+def write(tmp_path):
+    """Write FILES, with some of them changed, into a folder of their own."""
+    folders = iter(range(100))
+
+    def written(**changes):
+        folder = tmp_path / str(next(folders))
+        for name, text in FILES.items():
+            path = folder / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(changes.get(path.stem, text))
+        return folder
+
+    return written
+
+
+@pytest.mark.parametrize(
+    "lower",
+    [
+        "def value():\n    return 1\n",
+        '"""Other words."""\n\n\ndef value():\n    """Two."""\n    return 1  # because\n',
+        "def value():\n\n    return (1)\n",
+    ],
+)
+def test_comments_docstrings_and_layout_do_not_count(write, lower):
+    assert fingerprint(write(), "script") == fingerprint(write(lower=lower), "script")
+
+
+def test_logic_counts_however_deep(write):
+    deep = write(lower="def value():\n    return 2\n")
+    assert fingerprint(write(), "script") != fingerprint(deep, "script")
+    package = write(__init__="import os\n")
+    assert fingerprint(write(), "script") != fingerprint(package, "script")
+
+
+def test_what_is_not_imported_does_not_count(write):
+    assert fingerprint(write(), "script") == fingerprint(write(apart="x = 2\n"), "script")
+
+
+def test_what_is_named_counts(write):
+    before, after = write(), write(apart="x = 2\n")
+    assert fingerprint(before, "script", "pkg.apart") != fingerprint(after, "script", "pkg.apart")
+
+
+def test_imports_are_followed_with_their_packages(write):
+    assert reachable(write(), "script") == {"script", "pkg", "pkg.upper", "pkg.lower"}
+
+
+@pytest.mark.parametrize("statement", ["import pkg.apart", "from pkg.apart import x"])
+def test_imports_within_functions_are_followed(write, statement):
+    folder = write(lower=f"def value():\n    {statement}\n    return 1\n")
+    assert "pkg.apart" in reachable(folder, "script")
+
+
+def test_a_missing_module_and_a_relative_import_are_errors(write):
+    with pytest.raises(FileNotFoundError, match="no module gone"):
+        fingerprint(write(), "gone")
+    with pytest.raises(ValueError, match="relative"):
+        fingerprint(write(lower="from . import apart\n"), "script")

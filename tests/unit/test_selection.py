@@ -1,0 +1,85 @@
+import numpy as np
+import pandas as pd
+import pytest
+from helpers import make_costs, make_records
+
+from early_exit.calibration import calibrate
+from early_exit.errors import InputError
+from early_exit.operating_point import simulate
+from early_exit.policy import ExitRule, Policy, whole_network
+from early_exit.selection import Criterion, choose, policy_of, select, with_whole_network
+
+SAMPLES = 1000
+CANDIDATES = pd.DataFrame(
+    {
+        "method": ["percentile"] * 3 + ["whole_network"],
+        "target": [0.6, 0.7, 0.8, np.nan],
+        "exit_rule": "below",
+        "measure": "entropy",
+        "threshold_1": [np.inf, 0.5, 0.1, -np.inf],
+        "samples": SAMPLES,
+        "correct": [600, 700, 800, 840],
+        "accuracy": [0.6, 0.7, 0.8, 0.84],
+        "macs": [1.0, 2.0, 3.0, 4.0],
+        "ms_per_sample": [1.0, 2.0, 3.0, 4.0],
+    }
+)
+
+
+def target(criterion: Criterion) -> float:
+    return select(CANDIDATES, criterion)[0]["target"]
+
+
+def test_ratio_rewards_leaving_at_once():
+    assert target(Criterion("ratio")) == 0.6
+
+
+def test_fastest_keeps_to_the_floor():
+    assert target(Criterion("fastest", accuracy_floor=0.65)) == 0.7
+    assert target(Criterion("fastest", accuracy_floor=0.7)) == 0.7
+
+
+def test_fastest_with_confidence_wants_a_margin():
+    # 700 of 1000 are at least 0.68 with confidence 0.9, but not at least 0.695.
+    assert target(Criterion("fastest", accuracy_floor=0.68, confidence=0.9)) == 0.7
+    assert target(Criterion("fastest", accuracy_floor=0.695, confidence=0.9)) == 0.8
+
+
+def test_the_whole_network_is_a_candidate():
+    assert np.isnan(target(Criterion("fastest", accuracy_floor=0.82)))
+
+
+def test_most_accurate_keeps_to_the_budget():
+    assert target(Criterion("most_accurate", latency_budget_ms=3.0)) == 0.8
+    assert target(Criterion("most_accurate", latency_budget_ms=2.9)) == 0.7
+
+
+@pytest.mark.parametrize(
+    ("criterion", "message"),
+    [
+        (Criterion("fastest", accuracy_floor=0.9), r"accuracy_floor.*0\.9.*best is 0\.84"),
+        (Criterion("most_accurate", latency_budget_ms=0.5), r"latency_budget_ms.*0\.5.*takes 1 "),
+    ],
+)
+def test_a_limit_that_nothing_keeps_names_the_nearest(criterion, message):
+    with pytest.raises(InputError, match=message):
+        select(CANDIDATES, criterion)
+
+
+def test_the_chosen_one_reads_back_as_a_policy():
+    chosen = choose(CANDIDATES, Criterion("ratio"))
+    assert Policy.from_json(chosen["policy"]) == Policy("entropy", ExitRule.BELOW, (np.inf,))
+    assert chosen["target"] == 0.6
+    assert choose(CANDIDATES, Criterion("fastest", accuracy_floor=0.82))["target"] is None
+
+
+def test_policies_survive_the_table():
+    records, costs, rule = make_records(exits=12), make_costs(12), ExitRule.ABOVE
+    table = calibrate("percentile", records, costs, [0.5, 0.9], "entropy", rule)
+    whole = simulate(whole_network("entropy", rule, 12), records, costs)
+    rows = with_whole_network([table], whole)
+    # Twelve exits: the thresholds must come back by number, not by the order of their names.
+    for _, row in rows.iterrows():
+        again = simulate(policy_of(row), records, costs)
+        assert again.correct == row.correct
+    assert policy_of(rows.iloc[-1]) == whole.policy
