@@ -3,6 +3,7 @@
 import platform
 
 import torch
+
 from early_exit import networks
 from early_exit.cost import price
 from early_exit.files import read_json, sha256, write_json, write_table

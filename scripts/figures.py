@@ -1,6 +1,7 @@
 """Stage figures: draw each figure from the tables that the job was given."""
 
 import pandas as pd
+
 from early_exit.figures import save
 from early_exit.files import read_json
 from stage_runner import figures_folder, run_stage

@@ -1,6 +1,7 @@
 """Stage network, trained: all exits jointly, on the train split alone."""
 
 import torch
+
 from early_exit import datasets, networks
 from early_exit.files import read_json, write_table
 from early_exit.training import Recipe, train

@@ -1,6 +1,7 @@
 """Stage sweep: one threshold for all exits, over the measure's range, from the records."""
 
 import pandas as pd
+
 from early_exit.cost_model import read_costs
 from early_exit.files import write_table
 from early_exit.operating_point import simulated_table

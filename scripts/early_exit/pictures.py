@@ -12,8 +12,6 @@ from early_exit.networks import MultiExitNetwork
 
 def for_inference(network: MultiExitNetwork) -> MultiExitNetwork:
     """The network in evaluation mode and in the memory format that suits convolutions."""
-    # Denormal activations can slow a CPU down many times, and mean nothing.
-    torch.set_flush_denormal(True)
     return network.eval().to(memory_format=torch.channels_last)
 
 

@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
-from helpers import make_costs, make_records
 
 from early_exit.calibration import calibrate, percentile
 from early_exit.policy import ExitRule
 from early_exit.records import Records
+from helpers import make_costs, make_records
 
 
 def records_by_hand() -> Records:

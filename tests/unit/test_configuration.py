@@ -77,13 +77,21 @@ def test_a_key_with_nothing_after_it_means_no_settings(empty):
         ("run", "digts", "run: unknown experiment 'digts'; did you mean 'digits'?"),
         ("run", "digits@x", "unknown experiment 'digits@x'"),
         ("run", [], r"run: \[\] "),
-        ("defaults/exit_rul", "below", "defaults: unknown key 'exit_rul'; did you mean 'exit_rule'"),
+        (
+            "defaults/exit_rul",
+            "below",
+            "defaults: unknown key 'exit_rul'; did you mean 'exit_rule'",
+        ),
         (
             "experiments/digits/sweep/point",
             7,
             "experiments.digits.sweep: unknown key 'point'; did you mean 'points'?",
         ),
-        ("defaults/exit_rule", "belw", "defaults.exit_rule: unknown value 'belw'; did you mean 'bel"),
+        (
+            "defaults/exit_rule",
+            "belw",
+            "defaults.exit_rule: unknown value 'belw'; did you mean 'bel",
+        ),
         ("defaults/measure", "zzz", "known: entropy, max_probability, margin"),
         ("defaults/sweep/points", "many", "sweep.points: 'many', but must be a whole number"),
         ("defaults/sweep/points", 1, "sweep.points: 1 is less than the minimum of 2"),

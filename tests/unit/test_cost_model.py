@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
-from helpers import make_costs
 
 from early_exit.cost_model import read_costs
 from early_exit.errors import InputError
 from early_exit.policy import ExitRule, Policy, whole_network
+from helpers import make_costs
 
 TABLE = """part,exit,macs,ms_per_sample,ms_low,ms_high
 stage,1,100,1.0,1,1

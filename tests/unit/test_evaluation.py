@@ -1,6 +1,5 @@
 import numpy as np
 import pytest
-from helpers import make_costs, make_records
 
 from early_exit.calibration import calibrate
 from early_exit.errors import InputError
@@ -16,6 +15,7 @@ from early_exit.evaluation import (
 from early_exit.outcomes import Outcomes
 from early_exit.policy import ExitRule, Policy
 from early_exit.selection import policy_of
+from helpers import make_costs, make_records
 
 POLICY = Policy("entropy", ExitRule.BELOW, (0.6, 0.6))
 

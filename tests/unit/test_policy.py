@@ -2,13 +2,13 @@ import math
 
 import numpy as np
 import pytest
-from helpers import policies
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from early_exit.errors import InputError
 from early_exit.policy import ExitRule, Policy, uniform, whole_network
+from helpers import policies
 
 UNCERTAINTY = np.array([[0.1, 0.9, 0.2], [0.5, 0.4, 0.3], [0.9, 0.9, 0.9]])
 

@@ -4,13 +4,13 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
-from helpers import IDENTITY, make_records
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from early_exit import uncertainty as measures
 from early_exit.errors import InputError
 from early_exit.records import check_same_origin, from_logits, read_records, write_records
+from helpers import IDENTITY, make_records
 
 
 @pytest.fixture

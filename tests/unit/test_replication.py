@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
-from helpers import IDENTITY, make_records
 
+from early_exit.policy import ExitRule, uniform
 from early_exit.records import Records
 from early_exit.replication import (
     BATCH,
@@ -10,7 +10,7 @@ from early_exit.replication import (
     published_thresholds,
     replicate,
 )
-from early_exit.policy import ExitRule, uniform
+from helpers import IDENTITY, make_records
 
 
 def made(entropy, right) -> Records:

@@ -1,13 +1,13 @@
 import numpy as np
 import pandas as pd
 import pytest
-from helpers import make_costs, make_records
 
 from early_exit.calibration import calibrate
 from early_exit.errors import InputError
 from early_exit.operating_point import simulate
 from early_exit.policy import ExitRule, Policy, whole_network
 from early_exit.selection import Criterion, choose, policy_of, select, with_whole_network
+from helpers import make_costs, make_records
 
 SAMPLES = 1000
 CANDIDATES = pd.DataFrame(

@@ -2,7 +2,6 @@ import math
 
 import numpy as np
 import pytest
-from helpers import make_costs, make_records
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
@@ -10,6 +9,7 @@ from hypothesis.extra import numpy as hnp
 from early_exit.operating_point import simulate
 from early_exit.policy import ExitRule, uniform
 from early_exit.sweep import curves, sweep, threshold_grid
+from helpers import make_costs, make_records
 
 # Few values, so that ties between samples, exits and thresholds are common.
 GRID = np.linspace(0, 1, 5)

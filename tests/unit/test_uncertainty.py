@@ -62,4 +62,6 @@ def test_a_common_shift_of_the_logits_changes_nothing(name, logits, shift):
 @given(logits=LOGITS)
 def test_torch_and_numpy_agree(name, logits):
     measure = measures.measure(name)
-    np.testing.assert_allclose(measure(torch.from_numpy(logits)).numpy(), measure(logits), atol=1e-9)
+    np.testing.assert_allclose(
+        measure(torch.from_numpy(logits)).numpy(), measure(logits), atol=1e-9
+    )

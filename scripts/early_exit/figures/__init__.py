@@ -9,9 +9,20 @@ from __future__ import annotations
 
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from early_exit.files import replacing
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+def _settle(figure: Figure) -> None:
+    """Fix the layout: its solver's last digits differ from run to run, and so would the files."""
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")
+    for axes in figure.axes:
+        axes.set_position([round(number, 4) for number in axes.get_position().bounds])
 
 
 def save(name: str, tables: dict[str, Any], folder: Path) -> None:
@@ -23,6 +34,7 @@ def save(name: str, tables: dict[str, Any], folder: Path) -> None:
     module = import_module(f"{__name__}.{name}")
     with styled():
         figure = module.draw(tables)
+        _settle(figure)
         for suffix in (".svg", ".png"):
             with replacing(folder / f"{name}{suffix}") as temporary:
                 # Without a date the same numbers give the same file.

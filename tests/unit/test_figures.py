@@ -1,0 +1,77 @@
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from PIL import Image
+
+from early_exit import figures
+from early_exit.calibration import calibrate
+from early_exit.evaluation import Agreement, compare, evaluate, per_exit, points_on_test
+from early_exit.outcomes import Outcomes
+from early_exit.policy import ExitRule
+from early_exit.replication import replicate
+from early_exit.selection import policy_of
+from early_exit.summary import summarise
+from early_exit.sweep import sweep, threshold_grid
+from helpers import make_costs, make_records
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def tables():
+    """What a finished experiment of three exits gives to its figures."""
+    calibration, test, costs = make_records(seed=1), make_records(seed=2), make_costs()
+    targets = [0.5, 0.6, 0.7]
+    points = calibrate("percentile", calibration, costs, targets, "entropy", ExitRule.BELOW)
+    policy = policy_of(points.iloc[2])
+    taken = policy.exits_taken(test.entropy)
+    rows = range(len(test))
+    run = Outcomes(test.prediction[rows, taken], taken, test.entropy[rows, taken])
+    assert compare(policy, test, run) == Agreement(60, 0, 0)
+    chosen = {"policy": policy.to_json(), "method": "percentile", "target": 0.7, "why": ""}
+    evaluation = evaluate(policy, test, run, Agreement(60, 0, 0), costs, 2.0, 1.0)
+    manifest = {"dataset": "made", "classes": 4}
+    grid = threshold_grid("entropy", 4, 20)
+    return {
+        "sweep": pd.concat([sweep(test, costs, "entropy", rule, grid) for rule in ExitRule]),
+        "points": points_on_test([points], policy, test, costs),
+        "per_exit": per_exit(policy, test, run, costs),
+        "summary": summarise("made", "small", manifest, calibration, test, chosen, evaluation),
+        "replication": replicate(*[make_records(600, 6, 10, seed) for seed in (3, 4)]),
+    }
+
+
+NAMES = ["sweep", "operating_points", "exit_shares", "exit_accuracy", "replication"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_drawn_twice_alike_with_a_caption_that_states_numbers(tables, tmp_path, name):
+    figures.save(name, tables, tmp_path)
+    assert sorted(p.name for p in tmp_path.iterdir()) == [
+        f"{name}{suffix}" for suffix in (".png", ".svg", ".txt")
+    ]
+    with Image.open(tmp_path / f"{name}.png") as picture:
+        assert picture.width > 1000
+    caption = (tmp_path / f"{name}.txt").read_text()
+    assert "%" in caption
+    assert len(caption) < 600
+    first = (tmp_path / f"{name}.svg").read_text()
+    figures.save(name, tables, tmp_path)
+    assert (tmp_path / f"{name}.svg").read_text() == first
+
+
+def test_every_figure_has_a_report_caption():
+    for name in NAMES:
+        assert (ROOT / f"rules/report/{name}.rst").exists()
+
+
+def test_axes_have_units_and_the_marks_are_there(tables, tmp_path):
+    for name in ("sweep", "operating_points"):
+        figures.save(name, tables, tmp_path)
+        text = (tmp_path / f"{name}.svg").read_text()
+        for expected in ("(ms", "(%)", "whole network", "chosen policy"):
+            assert expected in text, (name, expected)
+    assert "threshold (nats)" in (tmp_path / "sweep.svg").read_text()
+    for target in ("0.5", "0.6", "0.7"):
+        assert target in (tmp_path / "operating_points.svg").read_text()

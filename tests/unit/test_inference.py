@@ -1,0 +1,119 @@
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from early_exit.errors import InputError
+from early_exit.evaluation import compare
+from early_exit.extraction import all_exits
+from early_exit.inference import EarlyExitRunner, run_policy
+from early_exit.pictures import scaled
+from early_exit.policy import ExitRule, Policy, uniform, whole_network
+from early_exit.records import from_logits
+from early_exit.timing import time_against_whole
+from helpers import SmallNetwork, pictures, policies
+
+CASES = st.integers(1, 4).flatmap(
+    lambda exits: st.tuples(
+        st.just(exits),
+        st.sampled_from(["entropy", "max_probability", "margin"]).flatmap(
+            lambda measure: policies(exits, measure)
+        ),
+    )
+)
+
+
+@settings(deadline=None, max_examples=80)
+@given(
+    case=CASES,
+    samples=st.integers(2, 40),
+    batch_size=st.integers(1, 45),
+    seed=st.integers(0, 1000),
+)
+def test_the_run_equals_the_simulation(case, samples, batch_size, seed):
+    exits, policy = case
+    network = SmallNetwork(exits, seed=seed).eval()
+    images = pictures(samples, seed)
+    label = np.arange(samples) % 4
+    logits = all_exits(network, images, samples)
+    records = from_logits(np.arange(samples), label, logits, {"split": "test"})
+    run = run_policy(network, policy, images, batch_size)
+    agreement = compare(policy, records, run)
+    assert agreement.different == 0
+    assert agreement.equal + agreement.ties == samples
+    rows = np.arange(samples)
+    np.testing.assert_allclose(
+        run.uncertainty, records.uncertainty(policy.measure)[rows, run.exit], atol=1e-5
+    )
+
+
+@pytest.mark.parametrize("rule", ExitRule)
+def test_an_empty_batch_gives_empty_results(rule):
+    network = SmallNetwork().eval()
+    policy = uniform("entropy", rule, 0.5, 3)
+    run = run_policy(network, policy, pictures(0), 8)
+    assert run.prediction.shape == run.exit.shape == run.uncertainty.shape == (0,)
+    assert run.exit.dtype == np.int64
+
+
+def counted(network):
+    """How many samples each stage and head is given, by name."""
+    seen: dict[str, int] = {}
+    for kind, modules in (("stage", network.stages), ("head", network.heads)):
+        for k, module in enumerate(modules, 1):
+
+            def count(module, inputs, name=f"{kind} {k}"):
+                seen[name] = seen.get(name, 0) + len(inputs[0])
+
+            module.register_forward_pre_hook(count)
+    return seen
+
+
+def test_what_left_is_not_computed():
+    network = SmallNetwork().eval()
+    images = pictures(50)
+    entropies = from_logits(
+        np.arange(50), np.arange(50) % 4, all_exits(network, images, 50), {}
+    ).entropy
+    policy = uniform("entropy", ExitRule.BELOW, float(np.median(entropies[:, 0])), 3)
+    expected = policy.exits_taken(entropies)
+    seen = counted(network)
+    run_policy(network, policy, images, 50)
+    assert seen["stage 1"] == seen["head 1"] == 50
+    assert seen["stage 2"] == seen["head 2"] == (expected > 0).sum() < 50
+    assert seen["stage 3"] == seen["head 3"] == (expected > 1).sum()
+
+
+def test_a_head_at_which_nobody_leaves_is_not_run():
+    network = SmallNetwork().eval()
+    seen = counted(network)
+    run_policy(network, whole_network("entropy", ExitRule.ABOVE, 3), pictures(10), 4)
+    assert seen == {"stage 1": 10, "stage 2": 10, "stage 3": 10, "head 3": 10}
+
+
+def test_nothing_runs_once_everybody_left():
+    network = SmallNetwork().eval()
+    seen = counted(network)
+    rule = ExitRule.BELOW
+    run_policy(network, Policy("entropy", rule, (rule.always, 0.5)), pictures(10), 4)
+    assert seen == {"stage 1": 10, "head 1": 10}
+
+
+def test_a_policy_for_other_exits_is_refused():
+    with pytest.raises(InputError, match="made for 2 exits, the network has 3"):
+        EarlyExitRunner(SmallNetwork(), uniform("entropy", ExitRule.BELOW, 0.5, 2))
+
+
+def test_pictures_are_scaled_to_one():
+    images = torch.tensor([0, 51, 255], dtype=torch.uint8).reshape(1, 3, 1, 1)
+    assert scaled(images).flatten().tolist() == pytest.approx([0, 0.2, 1])
+    assert images.dtype == torch.uint8
+
+
+def test_both_are_timed():
+    network = SmallNetwork().eval()
+    policy = uniform("entropy", ExitRule.BELOW, 0.5, 3)
+    whole, early = time_against_whole(network, policy, pictures(50), 8, 3)
+    assert whole > 0
+    assert early > 0

@@ -1,0 +1,63 @@
+import numpy as np
+import pytest
+import torch
+
+from early_exit.datasets import Split
+from early_exit.errors import InputError
+from early_exit.training import Recipe, train
+from helpers import SmallNetwork, pictures
+
+
+def easy(samples: int = 256) -> Split:
+    """Pictures whose class is which quarter of the brightness range their first pixel is in."""
+    images = pictures(samples, 3)
+    return Split(images, (images[:, 0, 0, 0] // 64).long(), torch.arange(samples))
+
+
+RECIPE = Recipe(epochs=60, batch_size=32, learning_rate=0.02, weight_decay=0.0)
+
+
+def test_every_exit_learns():
+    network = SmallNetwork()
+    log = train(network, easy(), RECIPE, seed=0)
+    assert log.epoch.tolist() == list(range(1, 61))
+    assert log.loss.iloc[-1] < log.loss.iloc[0] / 2
+    for k in (1, 2, 3):
+        assert log[f"accuracy_{k}"].iloc[-1] > 0.7
+    assert not network.training
+
+
+def test_the_same_seed_gives_the_same_weights():
+    def weights(seed):
+        network = SmallNetwork()
+        train(network, easy(), Recipe(2, 32, 0.02, 0.01), seed)
+        return torch.cat([p.flatten() for p in network.parameters()])
+
+    assert torch.equal(weights(1), weights(1))
+    assert not torch.equal(weights(1), weights(2))
+
+
+def test_an_exit_without_weight_is_not_trained():
+    network = SmallNetwork()
+    before = network.heads[0].weight.clone()
+    train(network, easy(), Recipe(1, 32, 0.02, 0.0, exit_weights=(0.0, 1.0, 1.0)), 0)
+    assert torch.equal(network.heads[0].weight, before)
+    assert not torch.equal(network.heads[1].weight, before)
+
+
+def test_weights_that_do_not_fit_are_named():
+    with pytest.raises(InputError, match="2 weights for 3 exits"):
+        train(SmallNetwork(), easy(), Recipe(1, 32, 0.02, 0.0, exit_weights=(1.0, 1.0)), 0)
+
+
+def test_a_diverging_loss_is_named():
+    with pytest.raises(InputError, match=r"lower training\.learning_rate"):
+        network = SmallNetwork()
+        with torch.no_grad():
+            network.heads[0].weight.fill_(np.nan)
+        train(network, easy(), RECIPE, 0)
+
+
+def test_a_batch_larger_than_the_split_is_one_step():
+    log = train(SmallNetwork(), easy(20), Recipe(2, 512, 0.02, 0.0), 0)
+    assert len(log) == 2
