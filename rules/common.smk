@@ -119,6 +119,21 @@ def code(script, *modules):
     return value
 
 
+def stated(*figures):
+    """The numbers that the captions of these figures state, empty until they are drawn.
+
+    The report reads them when it is made; like everything that depends on `output`, they are not
+    compared with the last run.
+    """
+
+    def value(wildcards, output):
+        folder = Path("results") / wildcards.experiment / "figures"
+        files = {name: folder / f"{name}.txt" for name in figures}
+        return {name: f.read_text() if f.exists() else "" for name, f in files.items()}
+
+    return value
+
+
 def each(pattern, **wildcards):
     """The files of `pattern` for each experiment that is run."""
     return expand(pattern, experiment=CONFIGURATION.run, **wildcards)

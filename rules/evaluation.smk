@@ -68,5 +68,6 @@ rule simulate_policies:
         "../envs/analysis.yaml"
     params:
         code=code("evaluation_points", "uncertainty.{measure}"),
+        stated=stated("operating_points"),
     script:
         "../scripts/evaluation_points.py"

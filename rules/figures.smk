@@ -26,5 +26,6 @@ rule draw_figures:
     params:
         code=code("figures", *[f"figures.{name}" for name in FIGURES]),
         figures=FIGURES,
+        stated=stated(*FIGURES),
     script:
         "../scripts/figures.py"

@@ -28,6 +28,7 @@ rule replicate_published:
         "../envs/analysis.yaml"
     params:
         code=code("replication"),
+        stated=stated("replication"),
     script:
         "../scripts/replication.py"
 
@@ -47,5 +48,6 @@ rule draw_replication:
     params:
         code=code("figures", "figures.replication"),
         figures=["replication"],
+        stated=stated("replication"),
     script:
         "../scripts/figures.py"

@@ -15,6 +15,8 @@ from typing import Any
 
 from early_exit.errors import InputError
 
+HEAVY = {"matplotlib", "pandas", "pyarrow", "scipy", "sklearn", "torch", "torchvision"}
+
 
 def run_stage(main: Callable[[Any], None], snakemake: Any) -> None:
     """Run `main`; what the user can mend ends in one line, its traceback in the log."""
@@ -32,8 +34,15 @@ def run_stage(main: Callable[[Any], None], snakemake: Any) -> None:
     except Exception:
         logging.exception("This is a fault of the workflow, not of what was given to it.")
         raise
+    _note_modules()
+
+
+def _note_modules() -> None:
+    """What was imported: the tests hold it against the fingerprints and against the floors."""
     library = sorted(name for name in sys.modules if name.split(".")[0] == "early_exit")
-    logging.info("Finished. Library modules used: %s", " ".join(library))
+    packages = sorted({name.split(".")[0] for name in sys.modules} & HEAVY)
+    logging.info("Library modules used: %s", " ".join(library))
+    logging.info("Packages used: %s", " ".join(packages) or "none")
 
 
 def _fail(message: str, log: str) -> None:

@@ -1,0 +1,102 @@
+"""A copy of the project to run, and a finished run of a small experiment to start from."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[2]
+PARTS = ("Snakefile", "config.yaml", "rules", "scripts", "profiles", "envs")
+# The digits, trained for so little that a run takes seconds.
+SMALL = {
+    "dataset": {"name": "digits", "calibration": 200, "test": 200},
+    "training": {"epochs": 1, "batch_size": 128, "learning_rate": 0.005},
+    "cost": {"repeats": 3},
+    "evaluation": {"timed_batches": 2},
+    "calibration": {"targets": [0.3, 0.6, 0.9]},
+    "selection": {"criterion": "most_accurate", "latency_budget_ms": 1000.0},
+}
+
+
+@dataclass
+class Project:
+    """A folder with the project in it, and what snakemake says of it."""
+
+    folder: Path
+
+    def run(self, *arguments: str, check: bool = False) -> subprocess.CompletedProcess:
+        """Run snakemake there, as a user would."""
+        command = [sys.executable, "-m", "snakemake", *arguments]
+        environment = os.environ | {"PYTHONWARNINGS": "ignore"}
+        finished = subprocess.run(
+            command, cwd=self.folder, text=True, capture_output=True, env=environment, timeout=900
+        )
+        assert not check or finished.returncode == 0, finished.stdout + finished.stderr
+        return finished
+
+    def planned(self, *arguments: str) -> dict[str, int]:
+        """How many jobs of each rule a dry run plans."""
+        shown = self.run("-n", *arguments, check=True)
+        text = shown.stdout + shown.stderr
+        if "Nothing to be done" in text:
+            return {}
+        table = re.search(r"^job +count\n-+ +-+\n(.*?)^total", text, re.DOTALL | re.MULTILINE)
+        return {name: int(count) for name, count in map(str.split, table[1].splitlines())}
+
+    def edit(self, path: str, old: str, new: str) -> None:
+        """Replace a text that must be there."""
+        file = self.folder / path
+        text = file.read_text()
+        assert old in text, f"{path} has no {old!r}"
+        file.write_text(text.replace(old, new))
+
+    def configure(self, **config) -> None:
+        """Write config.yaml."""
+        (self.folder / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
+
+    def path(self, name: str) -> Path:
+        """A file of the experiment `small`."""
+        return self.folder / "results/small" / name
+
+
+def copy_of_project(folder: Path) -> Project:
+    """The project's tracked parts, copied; caches left behind."""
+    for part in PARTS:
+        if (ROOT / part).is_dir():
+            ignore = shutil.ignore_patterns("__pycache__", ".*")
+            shutil.copytree(ROOT / part, folder / part, ignore=ignore)
+        else:
+            shutil.copy(ROOT / part, folder / part)
+    project = Project(folder)
+    project.configure(run="small", experiments={"small": SMALL})
+    return project
+
+
+@pytest.fixture
+def project(tmp_path) -> Project:
+    """A fresh copy of the project, with the experiment `small`."""
+    return copy_of_project(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def finished_once(tmp_path_factory) -> Project:
+    """A finished run of `small`. Not to be changed: take `finished`."""
+    project = copy_of_project(tmp_path_factory.mktemp("finished"))
+    project.run("--cores", "2", check=True)
+    return project
+
+
+@pytest.fixture
+def finished(finished_once, tmp_path) -> Project:
+    """A copy of a finished run, times and all."""
+    folder = tmp_path / "finished"
+    shutil.copytree(finished_once.folder, folder, symlinks=True)
+    return Project(folder)

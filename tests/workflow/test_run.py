@@ -1,0 +1,192 @@
+"""A real run, from start to end, on data that needs no download."""
+
+import json
+import re
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from early_exit.policy import Policy
+
+RULES = {
+    "all": {"all"},
+    "data": {"data", "prepare_data"},
+    "network": {"network", "import_network", "train_network"},
+    "exits": {"exits", "record_exits"},
+    "cost": {"cost", "measure_cost"},
+    "sweep": {"sweep", "sweep_thresholds"},
+    "calibration": {"calibrate", "calibrate_thresholds"},
+    "selection": {"select", "select_policy"},
+    "evaluation": {"evaluate", "evaluate_policy", "simulate_policies"},
+    "summary": {"summarise", "write_summary"},
+    "figures": {"figures", "draw_figures"},
+    "replication": {"replicate", "replicate_published", "draw_replication"},
+}
+
+
+def test_the_summary_has_what_it_promises(finished_once):
+    summary = json.loads(finished_once.path("summary.json").read_text())
+    assert summary["experiment"] == "small"
+    assert (summary["dataset"], summary["network"]) == ("digits", "branchynet")
+    assert (summary["classes"], summary["exits"]) == (10, 6)
+    assert summary["samples"] == {"calibration": 200, "test": 200}
+    assert len(summary["per_exit_accuracy"]) == 6
+    static, selected = summary["static"], summary["selected"]
+    assert static["accuracy"] == summary["per_exit_accuracy"][-1]
+    assert static["macs"] == 38_946_048
+    assert static["ms_per_sample"] > 0
+    assert len(selected["thresholds"]) == 5
+    assert sum(selected["exit_shares"]) == pytest.approx(1)
+    low, high = selected["accuracy_interval"]
+    assert low < selected["accuracy"] < high
+    assert selected["speedup"] == pytest.approx(static["ms_per_sample"] / selected["ms_per_sample"])
+    assert {"method", "target", "exit_rule", "measure", "macs"} <= selected.keys()
+
+
+def test_the_run_agrees_with_the_simulation_sample_by_sample(finished_once):
+    evaluation = json.loads(finished_once.path("evaluation/evaluation.json").read_text())
+    agreement = evaluation["agreement"]
+    assert agreement["different"] == 0
+    assert agreement["equal"] + agreement["ties"] == 200
+    policy = json.loads(finished_once.path("selection/policy.json").read_text())["policy"]
+    records = pd.read_parquet(finished_once.path("exits/test.parquet"))
+    samples = pd.read_parquet(finished_once.path("evaluation/samples.parquet"))
+    entropy = records[[f"entropy_{k}" for k in range(1, 7)]].to_numpy()
+    taken = Policy.from_json(policy).exits_taken(entropy)
+    assert ((samples["exit"] - 1).to_numpy() == taken).sum() >= agreement["equal"]
+    assert samples["index"].equals(records["index"])
+
+
+def test_the_records_are_those_of_the_contract(finished_once):
+    records = pd.read_parquet(finished_once.path("exits/calibration.parquet"))
+    assert len(records) == 200
+    logits = np.stack([np.stack(records[f"logits_{k}"]) for k in range(1, 7)], axis=1)
+    assert logits.shape == (200, 6, 10)
+    for k in range(1, 7):
+        np.testing.assert_array_equal(records[f"prediction_{k}"], logits[:, k - 1].argmax(axis=1))
+        assert records[f"entropy_{k}"].between(0, np.log(10) + 1e-6).all()
+
+
+def test_the_tables(finished_once):
+    sweep = pd.read_csv(finished_once.path("sweep/test.csv"))
+    assert sweep.groupby("exit_rule").threshold.count().to_dict() == {"above": 100, "below": 100}
+    assert sweep.threshold.max() == pytest.approx(np.log(10))
+    cutoffs = pd.read_csv(finished_once.path("sweep/test_cutoffs.csv"))
+    assert cutoffs.cutoff.unique().tolist() == [0.6]
+    assert cutoffs["exit"].tolist() == [*map(str, range(1, 7)), "overall"] * 2
+    points = pd.read_csv(finished_once.path("calibration/percentile.csv"))
+    assert points.target.tolist() == [0.3, 0.6, 0.9]
+    on_test = pd.read_csv(finished_once.path("evaluation/operating_points.csv"))
+    assert on_test.calibration_accuracy[:3].tolist() == points.accuracy.tolist()
+    assert on_test.chosen.sum() == 1
+    costs = pd.read_csv(finished_once.path("cost/cost.csv"))
+    assert (costs.macs * (costs.part == "stage")).sum() == 38_633_472
+    training = pd.read_csv(finished_once.path("network/training.csv"))
+    assert training.epoch.tolist() == [1]
+
+
+def test_the_figures_are_there_as_svg_and_png(finished_once):
+    for name in ("sweep", "operating_points", "exit_shares", "exit_accuracy"):
+        assert finished_once.path(f"figures/{name}.svg").read_text().startswith("<?xml")
+        with Image.open(finished_once.path(f"figures/{name}.png")) as picture:
+            assert len(np.unique(np.asarray(picture.convert("L")))) > 20
+
+
+def test_nothing_is_left_lying_about(finished_once):
+    names = [p.name for p in (finished_once.folder / "results").rglob("*")]
+    assert not [name for name in names if name.startswith(".") or name.endswith(".part")]
+
+
+def test_every_job_has_a_log_and_a_benchmark(finished_once):
+    logs = {p.stem for p in finished_once.path("logs").iterdir()}
+    benchmarks = {p.stem for p in finished_once.path("benchmarks").iterdir()}
+    assert logs == benchmarks
+    assert len(logs) == 12
+
+
+def test_jobs_that_only_read_records_do_not_import_torch(finished_once):
+    for log in finished_once.path("logs").iterdir():
+        modules = set(re.search(r"Library modules used: (.*)", log.read_text())[1].split())
+        torch_floor = {m for m in modules if m.split(".")[1:2] in (["networks"], ["inference"])}
+        runs_network = log.stem.split("_")[0] in ("network", "exits", "cost", "evaluation")
+        if log.stem == "evaluation_points" or not runs_network:
+            assert not torch_floor, log.stem
+            assert "torch" not in used_packages(log), log.stem
+        else:
+            assert "torch" in used_packages(log), log.stem
+
+
+def used_packages(log):
+    return re.search(r"Packages used: (.*)", log.read_text())[1].split()
+
+
+def test_the_report_states_the_numbers(finished):
+    finished.run("--report", "report.html", check=True)
+    text = (finished.folder / "report.html").read_text()
+    summary = json.loads(finished.path("summary.json").read_text())
+    assert "percent" in text or "%" in text
+    for accuracy in summary["per_exit_accuracy"]:
+        assert f"{accuracy:.2%}" in text
+    assert f"{summary['selected']['speedup']:.2f} times as fast" in text
+
+
+def test_every_rule_is_documented(project):
+    listed = project.run("--list-rules", check=True).stdout
+    for stage, names in RULES.items():
+        for name in names:
+            assert re.search(rf"^{name}\b", listed, re.MULTILINE), (stage, name)
+    for rules in (project.folder / "rules").glob("*.smk"):
+        for header, body in re.findall(r"^rule (\w+):\n(.*)", rules.read_text(), re.MULTILINE):
+            assert body.strip().startswith('"""'), header
+
+
+@pytest.mark.parametrize(
+    ("target", "last"),
+    [
+        ("data", "prepare_data"),
+        ("network", "train_network"),
+        ("exits", "record_exits"),
+        ("cost", "measure_cost"),
+        ("sweep", "sweep_thresholds"),
+        ("calibrate", "calibrate_thresholds"),
+        ("select", "select_policy"),
+        ("evaluate", "evaluate_policy"),
+        ("summarise", "write_summary"),
+        ("figures", "draw_figures"),
+    ],
+)
+def test_each_stage_has_a_target(project, target, last):
+    assert last in project.planned(target)
+
+
+def test_the_replication_is_a_target_of_the_published_experiment(project):
+    project.configure(run="p", experiments={"p": {"replication": True}, "q": {}})
+    assert {"replicate_published", "draw_replication"} <= project.planned("replicate").keys()
+    assert "replicate_published" not in project.planned("--config", "run=q")
+
+
+def test_several_experiments_and_replicates_are_run_side_by_side(project):
+    plan = project.planned("--config", "run=[small,small@3]")
+    assert plan["train_network"] == 2
+    assert plan["record_exits"] == 4
+
+
+def test_no_rule_that_chooses_reads_test_data(project):
+    """Follow the inputs of the policy back to the data: the test split is not on the way."""
+    shown = project.run("-n", "--forceall", check=True)
+    jobs = re.findall(
+        r"rule (\w+):\n    (?:input: (.*)\n    )?output: (.*)\n", shown.stdout + shown.stderr
+    )
+    inputs = {
+        made: (reads or "").split(", ") for _, reads, makes in jobs for made in makes.split(", ")
+    }
+    waiting, seen = ["results/small/selection/policy.json"], set()
+    while waiting:
+        name = waiting.pop()
+        seen.add(name)
+        waiting += [other for other in inputs.get(name, []) if other not in seen]
+    assert "results/small/exits/calibration.parquet" in seen
+    assert not [name for name in seen if "test" in name]
+    assert "results/small/exits/test.parquet" in inputs
