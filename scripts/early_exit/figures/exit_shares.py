@@ -46,7 +46,7 @@ def _name(row: Any) -> str:
     if row.method == "whole_network":
         name = "whole network"
     else:
-        name = f"{row.method}, desired {row.target:.2f}"
+        name = f"{row.method}, desired {row.target:g}"
     return f"{name}\n{row.accuracy:.1%}, {row.macs / 1e6:.1f} M MACs"
 
 

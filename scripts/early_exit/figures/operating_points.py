@@ -11,9 +11,9 @@ from matplotlib.figure import Figure
 
 from early_exit.figures import style
 
-# Of the longest time, between labels; and of the accuracies' span, above a point.
+# Of the longest time, between labels; and of the accuracies' span, above an interval.
 LABEL_GAP = 0.06
-LABEL_RISE = 0.12
+LABEL_RISE = 0.06
 
 
 def draw(tables: dict[str, Any]) -> Figure:
@@ -34,7 +34,7 @@ def draw(tables: dict[str, Any]) -> Figure:
             linewidth=1,
             label=f"{method}, 95 % interval",
         )
-        _labels(axes, rows, points.ms_per_sample)
+        _labels(axes, rows, points)
     whole = points[points.method == "whole_network"].iloc[0]
     chosen = points[points.chosen].iloc[0]
     style.mark_whole_network(axes, whole.ms_per_sample, 100 * whole.accuracy)
@@ -47,9 +47,10 @@ def draw(tables: dict[str, Any]) -> Figure:
     return figure
 
 
-def _labels(axes: Axes, rows: pd.DataFrame, times: pd.Series) -> None:
+def _labels(axes: Axes, rows: pd.DataFrame, points: pd.DataFrame) -> None:
     """The desired accuracies, side by side above their points; what coincides shares a label."""
-    gap = times.max() * LABEL_GAP
+    gap = points.ms_per_sample.max() * LABEL_GAP
+    rise = 100 * (points.accuracy_high.max() - points.accuracy_low.min()) * LABEL_RISE
     free_from = -gap
     for (time, accuracy), group in rows.groupby(["ms_per_sample", "accuracy"]):
         place = max(time, free_from)
@@ -57,15 +58,11 @@ def _labels(axes: Axes, rows: pd.DataFrame, times: pd.Series) -> None:
         axes.annotate(
             ", ".join(f"{target:g}" for target in group.target),
             (time, 100 * accuracy),
-            xytext=(place, 100 * group.accuracy_high.iloc[0] + LABEL_RISE * _span(rows)),
+            xytext=(place, 100 * group.accuracy_high.iloc[0] + rise),
             fontsize=9,
             ha="left",
             arrowprops={"arrowstyle": "-", "color": style.GREY, "linewidth": 0.6},
         )
-
-
-def _span(rows: pd.DataFrame) -> float:
-    return 100 * (rows.accuracy_high.max() - rows.accuracy_low.min())
 
 
 def caption(tables: dict[str, Any]) -> str:
