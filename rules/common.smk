@@ -75,9 +75,9 @@ def data_dir(wildcards, input):
     return str(CONFIGURATION.data_dir)
 
 
-def batch_size(wildcards, input):
-    """Pictures in a batch; a pass gives the same in batches of any size."""
-    return experiment(wildcards)["inference"]["batch_size"]
+def inference(wildcards, input):
+    """How a pass runs; the records come out the same."""
+    return experiment(wildcards)["inference"]
 
 
 def threads(path):

@@ -24,8 +24,9 @@ rule measure_cost:
     # All of them: what runs beside it would be measured too.
     threads: all_cores()
     params:
-        code=code("cost", "networks.{network[name]}"),
+        code=code("cost", "networks.{network[name]}", "uncertainty.{measure}"),
         cost=setting("cost"),
-        threads=setting("inference/threads"),
+        inference=setting("inference"),
+        measure=setting("measure"),
     script:
         "../scripts/cost.py"

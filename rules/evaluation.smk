@@ -38,8 +38,7 @@ rule evaluate_policy:
         ),
         dataset=dataset,
         timed_batches=setting("evaluation/timed_batches"),
-        batch_size=setting("inference/batch_size"),
-        threads=setting("inference/threads"),
+        inference=setting("inference"),
         data_dir=data_dir,
     script:
         "../scripts/evaluation.py"

@@ -24,7 +24,7 @@ rule record_exits:
     params:
         code=code("exits", "networks.{network[name]}", "datasets.{dataset[name]}"),
         dataset=dataset,
-        batch_size=batch_size,
+        inference=inference,
         data_dir=data_dir,
     script:
         "../scripts/exits.py"

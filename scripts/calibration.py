@@ -1,11 +1,10 @@
 """Stage calibration: one method's thresholds for each target, on the calibration split."""
 
 from early_exit.calibration import calibrate
-from early_exit.cost_model import read_costs
 from early_exit.files import write_table
 from early_exit.policy import ExitRule
 from early_exit.records import check_same_origin, read_records
-from stage_runner import origin, run_stage
+from stage_runner import costs_of, origin, run_stage
 
 
 def main(snakemake):
@@ -15,7 +14,7 @@ def main(snakemake):
     points = calibrate(
         snakemake.wildcards.method,
         records,
-        read_costs(snakemake.input.costs),
+        costs_of(snakemake.input),
         params.targets,
         params.measure,
         ExitRule(params.exit_rule),

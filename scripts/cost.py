@@ -6,16 +6,24 @@ import torch
 
 from early_exit import networks
 from early_exit.cost import price
+from early_exit.engine import Engine
 from early_exit.files import read_json, sha256, write_json, write_table
 from stage_runner import run_stage, use_threads
 
 
 def main(snakemake):
-    settings = snakemake.params.cost
-    threads = use_threads(snakemake.params.threads)
+    settings, inference = snakemake.params.cost, dict(snakemake.params.inference)
+    threads, batch_size = use_threads(inference.pop("threads")), inference.pop("batch_size")
     manifest = read_json(snakemake.input.manifest)
     network, _ = networks.load(snakemake.input.network)
-    costs = price(network, manifest["shape"], settings["batch_size"], settings["repeats"])
+    costs = price(
+        network,
+        manifest["shape"],
+        sorted({*settings["batch_sizes"], batch_size}),
+        settings["repeats"],
+        snakemake.params.measure,
+        Engine(**inference),
+    )
     machine = {
         "identity": {
             "network": sha256(snakemake.input.network),
@@ -23,10 +31,10 @@ def main(snakemake):
         },
         "machine": platform.machine(),
         "processor": processor(),
-        "threads": threads,
         "torch": torch.__version__,
-        "precision": "fp32",
-        "memory_format": "channels_last",
+        "threads": threads,
+        "batch_size": batch_size,
+        **inference,
         **settings,
     }
     write_table(snakemake.output.costs, costs)

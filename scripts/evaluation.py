@@ -1,21 +1,26 @@
 """Stage evaluation: the chosen policy on the test split, really run, checked and timed."""
 
 import logging
+from dataclasses import asdict
+
+import numpy as np
 
 from early_exit import datasets, networks
-from early_exit.cost_model import read_costs
+from early_exit.engine import Engine
 from early_exit.evaluation import check, compare, evaluate, per_exit, samples_table
 from early_exit.files import read_json, replacing, sha256, write_json, write_table
 from early_exit.inference import run_policy
 from early_exit.policy import Policy
 from early_exit.records import check_same_origin, read_records
-from early_exit.timing import time_against_whole
-from stage_runner import origin, run_stage, use_threads
+from early_exit.timing import time_policy
+from stage_runner import costs_of, origin, run_stage, use_threads
 
 
 def main(snakemake):
     files, params = snakemake.input, snakemake.params
-    threads = use_threads(params.threads)
+    inference = dict(params.inference)
+    threads, batch_size = use_threads(inference.pop("threads")), inference.pop("batch_size")
+    engine = Engine(**inference)
     chosen = read_json(files.policy)
     policy = Policy.from_json(chosen.get("policy"), files.policy)
     records = read_records(files.records, logits=policy.measure != "entropy")
@@ -27,16 +32,18 @@ def main(snakemake):
         origin(files.machine),
     )
     data = datasets.load(params.data_dir, "test", params.dataset)
-    run = run_policy(network, policy, data.images, params.batch_size)
+    run = run_policy(network, policy, data.images, batch_size, engine)
     agreement = compare(policy, records, run)
     logging.info("Run against simulation: %s", agreement)
-    check(agreement, files.records)
-    times = time_against_whole(
-        network, policy, data.images, params.batch_size, params.timed_batches
+    if engine.precision == "fp32":
+        check(agreement, files.records)
+    shares = np.bincount(run.exit, minlength=policy.exits) / len(records)
+    times = time_policy(
+        network, policy, shares, data.images, batch_size, params.timed_batches, engine
     )
-    costs = read_costs(files.costs)
-    result = evaluate(policy, records, run, agreement, costs, *times)
-    timing = {"threads": threads, "batch_size": params.batch_size, "precision": "fp32"}
+    costs = costs_of(files)
+    result = evaluate(policy, records, run, agreement, costs, asdict(times))
+    timing = {"threads": threads, "batch_size": batch_size, **inference}
     identity = {key: records.identity[key] for key in ("network", "data")}
     with replacing(snakemake.output.samples) as temporary:
         samples_table(records, run).to_parquet(temporary, index=False)

@@ -1,12 +1,11 @@
 """Stage evaluation, from the records: every calibrated policy on the test split."""
 
-from early_exit.cost_model import read_costs
 from early_exit.evaluation import points_on_test
 from early_exit.files import read_json, read_table, write_table
 from early_exit.operating_point import OperatingPoint
 from early_exit.policy import Policy
 from early_exit.records import check_same_origin, read_records
-from stage_runner import origin, run_stage
+from stage_runner import costs_of, origin, run_stage
 
 
 def main(snakemake):
@@ -17,7 +16,7 @@ def main(snakemake):
         (files.records, records.identity), origin(files.policy), origin(files.machine)
     )
     tables = [read_table(path, OperatingPoint.COLUMNS) for path in files.points]
-    points = points_on_test(tables, policy, records, read_costs(files.costs))
+    points = points_on_test(tables, policy, records, costs_of(files))
     write_table(snakemake.output.points, points)
 
 

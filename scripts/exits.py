@@ -1,6 +1,7 @@
 """Stage exits: run the network over a split once, and keep what every exit says."""
 
 from early_exit import datasets, networks
+from early_exit.engine import Engine
 from early_exit.extraction import all_exits
 from early_exit.files import read_json, sha256
 from early_exit.records import from_logits, write_records
@@ -14,7 +15,10 @@ def main(snakemake):
     manifest = read_json(snakemake.input.manifest)
     network, _ = networks.load(snakemake.input.network)
     data = datasets.load(params.data_dir, split, params.dataset)
-    logits = all_exits(network, data.images, params.batch_size)
+    inference = params.inference
+    # The records are the reference: in full precision, whatever the policy is run with.
+    engine = Engine(inference["device"], "fp32", inference["memory_format"])
+    logits = all_exits(network, data.images, inference["batch_size"], engine)
     identity = {
         "network": sha256(snakemake.input.network),
         "data": manifest["digest"],

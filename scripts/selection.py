@@ -1,12 +1,11 @@
 """Stage selection: choose one policy, by calibration data alone."""
 
-from early_exit.cost_model import read_costs
 from early_exit.files import read_table, write_json
 from early_exit.operating_point import OperatingPoint, simulate
 from early_exit.policy import ExitRule, whole_network
 from early_exit.records import check_same_origin, read_records
 from early_exit.selection import Criterion, choose, with_whole_network
-from stage_runner import origin, run_stage
+from stage_runner import costs_of, origin, run_stage
 
 
 def main(snakemake):
@@ -17,7 +16,7 @@ def main(snakemake):
     whole = simulate(
         whole_network(params.measure, ExitRule(params.exit_rule), records.exits),
         records,
-        read_costs(snakemake.input.costs),
+        costs_of(snakemake.input),
     )
     settings = dict(params.selection)
     criterion = Criterion(settings.pop("criterion"), **settings)

@@ -11,9 +11,12 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from early_exit.errors import InputError
+
+if TYPE_CHECKING:
+    from early_exit.cost_model import CostModel
 
 HEAVY = {"matplotlib", "pandas", "pyarrow", "scipy", "sklearn", "torch", "torchvision"}
 
@@ -73,6 +76,14 @@ def origin(records: Any) -> tuple[str, dict[str, Any]]:
     if not isinstance(identity, dict):
         raise InputError(f"{records}: has no identity; delete it and run again")
     return str(records), identity
+
+
+def costs_of(files: Any) -> CostModel:
+    """The prices that a job was given as `costs` and `machine`."""
+    from early_exit.cost_model import read_costs
+    from early_exit.files import read_json
+
+    return read_costs(files.costs, read_json(files.machine)["batch_size"])
 
 
 def figures_folder(outputs: Any) -> Path:

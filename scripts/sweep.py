@@ -2,20 +2,19 @@
 
 import pandas as pd
 
-from early_exit.cost_model import read_costs
 from early_exit.files import write_table
 from early_exit.operating_point import simulated_table
 from early_exit.policy import ExitRule, uniform
 from early_exit.records import check_same_origin, read_records
 from early_exit.sweep import sweep, threshold_grid
-from stage_runner import origin, run_stage
+from stage_runner import costs_of, origin, run_stage
 
 
 def main(snakemake):
     measure, settings = snakemake.params.measure, snakemake.params.sweep
     records = read_records(snakemake.input.records, logits=measure != "entropy")
     check_same_origin((snakemake.input.records, records.identity), origin(snakemake.input.machine))
-    costs = read_costs(snakemake.input.costs)
+    costs = costs_of(snakemake.input)
     grid = threshold_grid(measure, records.classes, settings["points"])
     curves = [sweep(records, costs, measure, rule, grid) for rule in ExitRule]
     write_table(snakemake.output.sweep, pd.concat(curves, ignore_index=True))

@@ -30,7 +30,9 @@ def make_costs(exits: int = 3) -> CostModel:
     """Stages of 10, 20, ... and heads of 1, 2, ... million MACs; a tenth of that in ms."""
     stages = 10.0 * np.arange(1, exits + 1)
     heads = 1.0 * np.arange(1, exits + 1)
-    return CostModel(stages * 1e6, heads * 1e6, stages / 10, heads / 10)
+    nothing = np.zeros((1, exits))
+    ms = (stages[None] / 10, heads[None] / 10, nothing)
+    return CostModel(stages * 1e6, heads * 1e6, np.array([8.0]), *ms, 8)
 
 
 class SmallNetwork(MultiExitNetwork):

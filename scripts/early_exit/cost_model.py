@@ -1,6 +1,7 @@
 """What a sample costs that leaves at a given exit, from the prices of stages and heads.
 
-Stages and heads are priced apart, since a head that can never fire need not run.
+Stages and heads are priced apart, since a head that can never fire need not run; and for several
+batch sizes, since a batch gets smaller on its way and a small one is dearer a sample.
 """
 
 from __future__ import annotations
@@ -9,30 +10,40 @@ import os
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 
 from early_exit.errors import InputError
 from early_exit.files import read_table
 from early_exit.policy import Policy
 
-COLUMNS = ["part", "exit", "macs", "ms_per_sample"]
+COLUMNS = ["part", "exit", "batch_size", "macs", "ms_per_sample"]
+PARTS = ("stage", "head", "overhead")
 
 
 @dataclass(frozen=True)
 class CostModel:
-    """Prices of the K stages and K heads.
+    """Prices of the K stages and K heads, times for B batch sizes.
 
     Attributes
     ----------
     stage_macs, head_macs
         Shape (K,), multiply-accumulates for one sample.
-    stage_ms, head_ms
-        Shape (K,), measured milliseconds for one sample.
+    batch_sizes
+        Shape (B,), ascending.
+    stage_ms, head_ms, overhead_ms
+        Shape (B, K), measured milliseconds for one sample; the overhead is uncertainty, decision
+        and thinning the batch.
+    batch_size
+        Of the batches in which the network is run.
     """
 
     stage_macs: np.ndarray
     head_macs: np.ndarray
+    batch_sizes: np.ndarray
     stage_ms: np.ndarray
     head_ms: np.ndarray
+    overhead_ms: np.ndarray
+    batch_size: int
 
     @property
     def exits(self) -> int:
@@ -41,21 +52,56 @@ class CostModel:
 
     def macs(self, policy: Policy) -> np.ndarray:
         """MACs of a sample that leaves at each exit under ``policy``, shape (K,)."""
-        return _cumulative(self.stage_macs, self.head_macs, policy)
+        return np.cumsum(self.stage_macs + self.head_macs * self._heads_run(policy))
 
     def ms(self, policy: Policy) -> np.ndarray:
-        """Milliseconds of a sample that leaves at each exit under ``policy``, shape (K,)."""
-        return _cumulative(self.stage_ms, self.head_ms, policy)
+        """Milliseconds of a sample that leaves at each exit, in full batches, shape (K,)."""
+        return np.cumsum(self._prices(policy, np.full(self.exits, self.batch_size)))
+
+    def predicted_ms(self, policy: Policy, exit_shares: np.ndarray) -> np.ndarray:
+        """Mean milliseconds a sample, the batch thinning out on its way.
+
+        Parameters
+        ----------
+        exit_shares
+            Shape (..., K), shares of samples leaving at each exit.
+
+        Returns
+        -------
+        numpy.ndarray
+            Shape (...).
+        """
+        shares = np.asarray(exit_shares)
+        # Who reaches exit k: all who did not leave before. Rounding must not make it negative.
+        reach = np.clip(1.0 - np.cumsum(shares, axis=-1) + shares, 0.0, 1.0)
+        return (reach * self._prices(policy, self.batch_size * reach)).sum(axis=-1)
+
+    def _prices(self, policy: Policy, sizes: np.ndarray) -> np.ndarray:
+        """Milliseconds a sample of each stage with its head, in batches of ``sizes`` (..., K)."""
+        heads = self._heads_run(policy)
+        size = np.log(np.maximum(sizes, 1.0))
+        known = np.log(self.batch_sizes)
+        prices = np.empty(size.shape)
+        for k in range(self.exits):
+            price = self.stage_ms[:, k] + heads[k] * (self.head_ms[:, k] + self.overhead_ms[:, k])
+            prices[..., k] = np.interp(size[..., k], known, price)
+        return prices
+
+    def _heads_run(self, policy: Policy) -> np.ndarray:
+        if policy.exits != self.exits:
+            raise InputError(
+                f"policy: made for {policy.exits} exits, the costs are for {self.exits}"
+            )
+        return np.array(policy.heads_run)
 
 
-def _cumulative(stages: np.ndarray, heads: np.ndarray, policy: Policy) -> np.ndarray:
-    if policy.exits != len(stages):
-        raise InputError(f"policy: made for {policy.exits} exits, the costs are for {len(stages)}")
-    return np.cumsum(stages + heads * np.array(policy.heads_run))
+def read_costs(path: str | os.PathLike, batch_size: int) -> CostModel:
+    """Read ``cost.csv``: a row for each part, exit (from 1) and batch size.
 
-
-def read_costs(path: str | os.PathLike) -> CostModel:
-    """Read ``cost.csv``: a row for each stage and each head, exits numbered from 1.
+    Parameters
+    ----------
+    batch_size
+        Of the batches in which the network is run; from ``cost.json``.
 
     Raises
     ------
@@ -63,14 +109,27 @@ def read_costs(path: str | os.PathLike) -> CostModel:
         If a stage or head is missing, or a price is not a positive number.
     """
     table = read_table(path, COLUMNS)
-    stages = table[table.part == "stage"].sort_values("exit")
-    heads = table[table.part == "head"].sort_values("exit")
-    numbers = list(range(1, len(stages) + 1))
-    if stages.exit.tolist() != numbers or heads.exit.tolist() != numbers:
+    exits = sorted(table.exit.unique())
+    sizes = sorted(table.batch_size.unique())
+    expected = pd.MultiIndex.from_product([PARTS, sizes, exits])
+    prices = table.set_index(["part", "batch_size", "exit"]).sort_index()
+    whole = exits == list(range(1, len(exits) + 1)) and prices.index.is_unique
+    if not whole or not prices.index.sort_values().equals(expected.sort_values()):
         raise InputError(
-            f"{path}: needs one stage and one head for each exit; delete it and run again"
+            f"{path}: needs a stage, a head and an overhead for each exit and batch size; delete it"
+            " and run again"
         )
-    prices = [part[name].to_numpy(float) for name in COLUMNS[2:] for part in (stages, heads)]
-    if not all(np.isfinite(price).all() and (price >= 0).all() for price in prices):
+    numbers = prices[COLUMNS[3:]].to_numpy(float)
+    if not (np.isfinite(numbers).all() and (numbers >= 0).all()):
         raise InputError(f"{path}: a price is not a positive number; delete it and run again")
-    return CostModel(*prices)
+
+    def grid(part: str, column: str) -> np.ndarray:
+        return prices.loc[part][column].to_numpy(float).reshape(len(sizes), len(exits))
+
+    return CostModel(
+        grid("stage", "macs")[0],
+        grid("head", "macs")[0],
+        np.array(sizes, float),
+        *(grid(part, "ms_per_sample") for part in PARTS),
+        int(batch_size),
+    )

@@ -8,6 +8,7 @@ other sizes, so sums may differ in the last digits: a sample whose uncertainty l
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -82,15 +83,15 @@ def evaluate(
     run: Outcomes,
     agreement: Agreement,
     costs: CostModel,
-    whole_ms: float,
-    policy_ms: float,
+    measured: Mapping[str, float],
 ) -> dict[str, Any]:
     """What a run gave: accuracy with its interval, costs, shares, and the whole network beside it.
 
     Parameters
     ----------
-    whole_ms, policy_ms
-        Measured milliseconds a sample of the whole network and of the policy.
+    measured
+        Milliseconds a sample of the ``static`` network, of the ``policy``, of its ``ideal`` and of
+        the network with ``all_heads``.
     """
     correct = int((run.prediction == records.label).sum())
     point = of_exits_taken(policy, run.exit, correct, costs)
@@ -101,15 +102,17 @@ def evaluate(
         "static": {
             "accuracy": whole.accuracy,
             "macs": whole.macs,
-            "ms_per_sample": whole_ms,
+            "ms_per_sample": measured["static"],
+            "ms_per_sample_all_heads": measured["all_heads"],
         },
         "selected": {
             "accuracy": point.accuracy,
             "accuracy_interval": list(wilson_interval(correct, point.samples)),
             "macs": point.macs,
-            "ms_per_sample": policy_ms,
+            "ms_per_sample": measured["policy"],
             "ms_per_sample_predicted": point.ms,
-            "speedup": whole_ms / policy_ms,
+            "ms_per_sample_ideal": measured["ideal"],
+            "speedup": measured["static"] / measured["policy"],
             "exit_shares": point.exit_shares.tolist(),
         },
     }

@@ -5,11 +5,13 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from early_exit.engine import Engine
 from early_exit.networks import MultiExitNetwork
-from early_exit.pictures import batches, for_inference
 
 
-def all_exits(network: MultiExitNetwork, images: torch.Tensor, batch_size: int) -> np.ndarray:
+def all_exits(
+    network: MultiExitNetwork, images: torch.Tensor, batch_size: int, engine: Engine
+) -> np.ndarray:
     """Every exit's logits for pictures (N, channels, height, width), uint8.
 
     Returns
@@ -17,7 +19,7 @@ def all_exits(network: MultiExitNetwork, images: torch.Tensor, batch_size: int) 
     numpy.ndarray
         Shape (N, K, C), float32, in input order.
     """
-    network = for_inference(network)
+    network = engine.ready(network)
     with torch.inference_mode():
-        logits = [network(batch) for batch in batches(images, batch_size, "exits")]
-    return torch.cat(logits).numpy()
+        logits = [network(batch).float() for batch in engine.batches(images, batch_size, "exits")]
+    return torch.cat(logits).cpu().numpy()

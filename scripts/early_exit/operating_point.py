@@ -80,7 +80,7 @@ def of_exits_taken(
         int(correct),
         shares,
         float(shares @ costs.macs(policy)),
-        float(shares @ costs.ms(policy)),
+        float(costs.predicted_ms(policy, shares)),
     )
 
 

@@ -50,7 +50,7 @@ def sweep(
             "threshold": thresholds,
             "accuracy": accuracy,
             "macs": shares @ costs.macs(priced),
-            "ms_per_sample": shares @ costs.ms(priced),
+            "ms_per_sample": costs.predicted_ms(priced, shares),
             **{f"share_{k + 1}": shares[:, k] for k in range(records.exits)},
         }
     )

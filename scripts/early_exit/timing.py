@@ -1,44 +1,107 @@
-"""Timing the whole network and a policy against each other, on the same pictures."""
+"""Timing a policy against the whole network, and against its ideal, on the same pictures."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
 import torch
 
+from early_exit.engine import Engine
 from early_exit.inference import EarlyExitRunner
 from early_exit.networks import MultiExitNetwork
-from early_exit.pictures import scaled
-from early_exit.policy import Policy, whole_network
+from early_exit.policy import Policy
 from early_exit.stopwatch import milliseconds
 
 
-def time_against_whole(
+@dataclass(frozen=True)
+class Timing:
+    """Measured milliseconds a sample.
+
+    Attributes
+    ----------
+    static
+        The whole network, its last head only.
+    all_heads
+        The whole network with every head.
+    policy
+        The network under the policy, samples leaving the batch.
+    ideal
+        The stages and heads under the policy, each paid by the samples that reach it, in full
+        batches and with no overhead.
+    """
+
+    static: float
+    all_heads: float
+    policy: float
+    ideal: float
+
+
+def time_policy(
     network: MultiExitNetwork,
     policy: Policy,
+    exit_shares: np.ndarray,
     images: torch.Tensor,
     batch_size: int,
     most_batches: int,
-) -> tuple[float, float]:
-    """Measured milliseconds a sample of the whole network and of a policy, on the same pictures.
+    engine: Engine,
+) -> Timing:
+    """Time the four on the same batches, spread evenly over ``images``.
 
-    The two take turns, batch by batch, each going first every other time; the batches are spread
-    evenly over ``images``. The whole network runs its last head only.
+    They take turns batch by batch, another going first each time; a first batch warms up. The
+    medians over the batches count.
 
-    Returns
-    -------
-    tuple of float
-        Whole network, policy.
+    Parameters
+    ----------
+    exit_shares
+        Shape (K,), the share of samples leaving at each exit under the policy.
+    most_batches
+        How many batches are timed.
     """
-    whole = EarlyExitRunner(network, whole_network(policy.measure, policy.rule, policy.exits))
-    early = EarlyExitRunner(network, policy)
-    starts = range(0, len(images), batch_size)
-    starts = starts[:: max(1, len(starts) // most_batches)]
-    spent = {whole: 0.0, early: 0.0}
-    samples = 0
+    starts = range(0, max(1, len(images) - batch_size + 1), batch_size)
+    starts = starts[:: max(1, len(starts) // most_batches)][:most_batches]
+    runs = _runs(network, EarlyExitRunner(network, policy, engine))
+    times: dict[str, list[float]] = {name: [] for name in (*runs, "parts")}
+    parts = []
     for turn, start in enumerate([starts[0], *starts]):
-        batch = scaled(images[start : start + batch_size])
-        for runner in (whole, early) if turn % 2 else (early, whole):
-            duration = milliseconds(runner, batch)
-            # The first turn warms up.
-            spent[runner] += duration if turn else 0.0
-        samples += len(batch) if turn else 0
-    return spent[whole] / samples, spent[early] / samples
+        batch = engine.pictures(images[start : start + batch_size])
+        order = [*times][turn % 4 :] + [*times][: turn % 4]
+        for name in order:
+            if name == "parts":
+                parts.append(_time_parts(network, batch, engine))
+            else:
+                times[name].append(milliseconds(runs[name], batch, engine=engine))
+    samples = min(batch_size, len(images))
+    median = {name: float(np.median(found[1:])) / samples for name, found in times.items() if found}
+    stage, head = np.median(parts[1:], axis=0) / samples
+    reach = 1.0 - np.cumsum(exit_shares) + exit_shares
+    ideal = float(reach @ (stage + head * np.array(policy.heads_run)))
+    return Timing(median["static"], median["all_heads"], median["policy"], ideal)
+
+
+def _runs(network: MultiExitNetwork, runner: EarlyExitRunner) -> dict[str, Callable]:
+    @torch.inference_mode()
+    def static(batch: torch.Tensor) -> torch.Tensor:
+        features = batch
+        for stage in network.stages:
+            features = stage(features)
+        return network.heads[-1](features).argmax(dim=1)
+
+    @torch.inference_mode()
+    def all_heads(batch: torch.Tensor) -> torch.Tensor:
+        return network(batch)
+
+    return {"static": static, "all_heads": all_heads, "policy": runner}
+
+
+@torch.inference_mode()
+def _time_parts(network: MultiExitNetwork, batch: torch.Tensor, engine: Engine) -> np.ndarray:
+    """Milliseconds of each stage and each head on a full batch, shape (2, K)."""
+    stages, heads = [], []
+    features = batch
+    for stage, head in zip(network.stages, network.heads, strict=True):
+        stages.append(milliseconds(stage, features, engine=engine))
+        features = stage(features)
+        heads.append(milliseconds(head, features, engine=engine))
+    return np.array([stages, heads])

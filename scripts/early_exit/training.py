@@ -15,9 +15,9 @@ from torch.nn import functional
 from tqdm import tqdm
 
 from early_exit.datasets import Split
+from early_exit.engine import REFERENCE
 from early_exit.errors import InputError
 from early_exit.networks import MultiExitNetwork
-from early_exit.pictures import scaled
 
 
 @dataclass(frozen=True)
@@ -111,7 +111,7 @@ def _epoch(network, data, chunks, weights, optimizer, schedule) -> tuple[float, 
     total = 0.0
     correct = torch.zeros(len(weights))
     for chunk in chunks:
-        logits = network(scaled(data.images[chunk]))
+        logits = network(REFERENCE.pictures(data.images[chunk]))
         labels = data.labels[chunk]
         losses = torch.stack(
             [functional.cross_entropy(logits[:, k], labels) for k in range(len(weights))]

@@ -1,4 +1,4 @@
-import copy
+import json
 from pathlib import Path
 
 import pytest
@@ -14,7 +14,8 @@ CONFIG = yaml.safe_load((ROOT / "config.yaml").read_text())
 
 def changed(path: str, value) -> dict:
     """The project's config with one key set; the path's parts are separated by slashes."""
-    config = copy.deepcopy(CONFIG)
+    # By JSON, so that what a YAML alias shares is no longer shared.
+    config = json.loads(json.dumps(CONFIG))
     *parents, last = path.split("/")
     place = config
     for key in parents:

@@ -6,11 +6,19 @@ from early_exit.errors import InputError
 from early_exit.policy import ExitRule, Policy, whole_network
 from helpers import make_costs
 
-TABLE = """part,exit,macs,ms_per_sample,ms_low,ms_high
-stage,1,100,1.0,1,1
-head,1,10,0.1,1,1
-stage,2,200,2.0,1,1
-head,2,20,0.2,1,1
+TABLE = """part,exit,batch_size,macs,ms_per_sample,ms_low,ms_high
+stage,1,1,100,3.0,1,1
+head,1,1,10,0.3,1,1
+overhead,1,1,0,0.05,1,1
+stage,2,1,200,4.0,1,1
+head,2,1,20,0.4,1,1
+overhead,2,1,0,0.05,1,1
+stage,1,4,100,1.0,1,1
+head,1,4,10,0.1,1,1
+overhead,1,4,0,0.01,1,1
+stage,2,4,200,2.0,1,1
+head,2,4,20,0.2,1,1
+overhead,2,4,0,0.01,1,1
 """
 
 
@@ -30,18 +38,38 @@ def test_a_head_at_which_nobody_leaves_is_free():
 def test_read_from_a_table(tmp_path):
     path = tmp_path / "cost.csv"
     path.write_text(TABLE)
-    costs = read_costs(path)
+    costs = read_costs(path, 4)
     assert costs.exits == 2
     assert costs.stage_macs.tolist() == [100, 200]
-    assert costs.head_ms.tolist() == [0.1, 0.2]
+    assert costs.batch_sizes.tolist() == [1, 4]
+    assert costs.head_ms.tolist() == [[0.3, 0.4], [0.1, 0.2]]
+
+
+def test_a_batch_that_thins_out_is_dearer_a_sample(tmp_path):
+    path = tmp_path / "cost.csv"
+    path.write_text(TABLE)
+    costs = read_costs(path, 4)
+    policy = Policy("entropy", ExitRule.BELOW, (0.5,))
+    # Everybody reaches stage 1 in batches of 4: 1.0 + 0.1 + 0.01. Half reach stage 2, in batches of
+    # 2, half-way between 1 and 4 on a logarithmic scale: (4.45 + 2.21) / 2.
+    expected = 1.11 + 0.5 * (4.45 + 2.21) / 2
+    assert costs.predicted_ms(policy, np.array([0.5, 0.5])) == pytest.approx(expected)
+    # A quarter and less come one by one.
+    thin = costs.predicted_ms(policy, np.array([[0.75, 0.25], [0.9, 0.1]]))
+    assert thin == pytest.approx([1.11 + 0.25 * 4.45, 1.11 + 0.1 * 4.45])
+    # Nobody leaves: the price of full batches.
+    whole = whole_network("entropy", ExitRule.BELOW, 2)
+    assert costs.predicted_ms(whole, np.array([0.0, 1.0])) == pytest.approx(1.0 + 2.21)
+    assert costs.ms(whole)[-1] == pytest.approx(3.21)
 
 
 @pytest.mark.parametrize(
     "change",
     [
-        lambda text: text.replace("head,2", "head,3"),
-        lambda text: text.replace("2.0", "nan"),
-        lambda text: text.replace("200", "-200"),
+        lambda text: text.replace("head,2,4", "head,3,4"),
+        lambda text: text.replace("head,2,4", "head,2,2"),
+        lambda text: text.replace("2.0,", "nan,"),
+        lambda text: text.replace("200,", "-200,"),
         lambda text: text.replace("ms_per_sample", "ms"),
         lambda text: text.splitlines()[0] + "\n",
         lambda text: "",
@@ -51,7 +79,7 @@ def test_a_broken_table_is_named(tmp_path, change):
     path = tmp_path / "cost.csv"
     path.write_text(change(TABLE))
     with pytest.raises(InputError, match=r"cost\.csv"):
-        read_costs(path)
+        read_costs(path, 4)
 
 
 def test_a_policy_for_other_exits_is_refused():

@@ -65,7 +65,8 @@ def test_another_number_of_samples_is_refused():
 def test_what_a_run_gave():
     records, costs = make_records(), make_costs()
     run = simulated(records)
-    result = evaluate(POLICY, records, run, Agreement(60, 0, 0), costs, 2.0, 0.5)
+    measured = {"static": 2.0, "all_heads": 2.5, "policy": 0.5, "ideal": 0.45}
+    result = evaluate(POLICY, records, run, Agreement(60, 0, 0), costs, measured)
     selected = result["selected"]
     assert selected["accuracy"] == (run.prediction == records.label).mean()
     assert selected["accuracy_interval"][0] < selected["accuracy"]

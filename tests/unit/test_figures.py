@@ -30,7 +30,8 @@ def tables():
     run = Outcomes(test.prediction[rows, taken], taken, test.entropy[rows, taken])
     assert compare(policy, test, run) == Agreement(60, 0, 0)
     chosen = {"policy": policy.to_json(), "method": "percentile", "target": 0.7, "why": ""}
-    evaluation = evaluate(policy, test, run, Agreement(60, 0, 0), costs, 2.0, 1.0)
+    measured = {"static": 2.0, "all_heads": 2.5, "policy": 1.0, "ideal": 0.9}
+    evaluation = evaluate(policy, test, run, Agreement(60, 0, 0), costs, measured)
     manifest = {"dataset": "made", "classes": 4}
     grid = threshold_grid("entropy", 4, 20)
     return {

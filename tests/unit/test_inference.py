@@ -4,14 +4,14 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from early_exit.engine import REFERENCE, Engine
 from early_exit.errors import InputError
 from early_exit.evaluation import compare
 from early_exit.extraction import all_exits
-from early_exit.inference import EarlyExitRunner, run_policy
-from early_exit.pictures import scaled
+from early_exit.inference import EarlyExitRunner, keep, run_policy
 from early_exit.policy import ExitRule, Policy, uniform, whole_network
 from early_exit.records import from_logits
-from early_exit.timing import time_against_whole
+from early_exit.timing import time_policy
 from helpers import SmallNetwork, pictures, policies
 
 CASES = st.integers(1, 4).flatmap(
@@ -36,9 +36,9 @@ def test_the_run_equals_the_simulation(case, samples, batch_size, seed):
     network = SmallNetwork(exits, seed=seed).eval()
     images = pictures(samples, seed)
     label = np.arange(samples) % 4
-    logits = all_exits(network, images, samples)
+    logits = all_exits(network, images, samples, REFERENCE)
     records = from_logits(np.arange(samples), label, logits, {"split": "test"})
-    run = run_policy(network, policy, images, batch_size)
+    run = run_policy(network, policy, images, batch_size, REFERENCE)
     agreement = compare(policy, records, run)
     assert agreement.different == 0
     assert agreement.equal + agreement.ties == samples
@@ -52,7 +52,7 @@ def test_the_run_equals_the_simulation(case, samples, batch_size, seed):
 def test_an_empty_batch_gives_empty_results(rule):
     network = SmallNetwork().eval()
     policy = uniform("entropy", rule, 0.5, 3)
-    run = run_policy(network, policy, pictures(0), 8)
+    run = run_policy(network, policy, pictures(0), 8, REFERENCE)
     assert run.prediction.shape == run.exit.shape == run.uncertainty.shape == (0,)
     assert run.exit.dtype == np.int64
 
@@ -74,12 +74,12 @@ def test_what_left_is_not_computed():
     network = SmallNetwork().eval()
     images = pictures(50)
     entropies = from_logits(
-        np.arange(50), np.arange(50) % 4, all_exits(network, images, 50), {}
+        np.arange(50), np.arange(50) % 4, all_exits(network, images, 50, REFERENCE), {}
     ).entropy
     policy = uniform("entropy", ExitRule.BELOW, float(np.median(entropies[:, 0])), 3)
     expected = policy.exits_taken(entropies)
     seen = counted(network)
-    run_policy(network, policy, images, 50)
+    run_policy(network, policy, images, 50, REFERENCE)
     assert seen["stage 1"] == seen["head 1"] == 50
     assert seen["stage 2"] == seen["head 2"] == (expected > 0).sum() < 50
     assert seen["stage 3"] == seen["head 3"] == (expected > 1).sum()
@@ -88,7 +88,7 @@ def test_what_left_is_not_computed():
 def test_a_head_at_which_nobody_leaves_is_not_run():
     network = SmallNetwork().eval()
     seen = counted(network)
-    run_policy(network, whole_network("entropy", ExitRule.ABOVE, 3), pictures(10), 4)
+    run_policy(network, whole_network("entropy", ExitRule.ABOVE, 3), pictures(10), 4, REFERENCE)
     assert seen == {"stage 1": 10, "stage 2": 10, "stage 3": 10, "head 3": 10}
 
 
@@ -96,24 +96,64 @@ def test_nothing_runs_once_everybody_left():
     network = SmallNetwork().eval()
     seen = counted(network)
     rule = ExitRule.BELOW
-    run_policy(network, Policy("entropy", rule, (rule.always, 0.5)), pictures(10), 4)
+    run_policy(network, Policy("entropy", rule, (rule.always, 0.5)), pictures(10), 4, REFERENCE)
     assert seen == {"stage 1": 10, "head 1": 10}
 
 
 def test_a_policy_for_other_exits_is_refused():
     with pytest.raises(InputError, match="made for 2 exits, the network has 3"):
-        EarlyExitRunner(SmallNetwork(), uniform("entropy", ExitRule.BELOW, 0.5, 2))
+        EarlyExitRunner(SmallNetwork(), uniform("entropy", ExitRule.BELOW, 0.5, 2), REFERENCE)
 
 
 def test_pictures_are_scaled_to_one():
     images = torch.tensor([0, 51, 255], dtype=torch.uint8).reshape(1, 3, 1, 1)
-    assert scaled(images).flatten().tolist() == pytest.approx([0, 0.2, 1])
+    assert REFERENCE.pictures(images).flatten().tolist() == pytest.approx([0, 0.2, 1])
     assert images.dtype == torch.uint8
 
 
-def test_both_are_timed():
+def test_four_ways_are_timed_on_the_same_pictures():
     network = SmallNetwork().eval()
     policy = uniform("entropy", ExitRule.BELOW, 0.5, 3)
-    whole, early = time_against_whole(network, policy, pictures(50), 8, 3)
-    assert whole > 0
-    assert early > 0
+    shares = np.array([0.5, 0.3, 0.2])
+    times = time_policy(network, policy, shares, pictures(50), 8, 3, REFERENCE)
+    assert min(times.static, times.all_heads, times.policy, times.ideal) > 0
+    fewer = time_policy(network, policy, shares, pictures(5), 8, 3, REFERENCE)
+    assert fewer.policy > 0
+
+
+@pytest.mark.parametrize("memory_format", [torch.channels_last, torch.contiguous_format])
+def test_what_stays_keeps_its_values_and_its_memory_format(memory_format):
+    features = torch.rand(6, 3, 4, 5).to(memory_format=memory_format)
+    places = torch.tensor([0, 2, 5])
+    kept = keep(features, places)
+    assert torch.equal(kept, features[places])
+    assert kept.is_contiguous(memory_format=memory_format)
+    assert torch.equal(keep(features.flatten(1), places), features.flatten(1)[places])
+
+
+def test_a_missing_device_is_named():
+    if not torch.cuda.is_available():
+        with pytest.raises(InputError, match=r"inference\.device: no CUDA device"):
+            Engine(device="cuda")
+
+
+ENGINES = [
+    Engine(device, precision, memory_format)
+    for device in (["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"])
+    for precision in ("fp32", "bf16")
+    for memory_format in ("channels_last", "contiguous")
+]
+
+
+@pytest.mark.parametrize("engine", ENGINES, ids=str)
+def test_every_engine_agrees_with_the_reference(engine):
+    network, images = SmallNetwork().eval(), pictures(64)
+    logits = all_exits(SmallNetwork().eval(), images, 64, REFERENCE)
+    found = all_exits(network, images, 16, engine)
+    assert found.dtype == np.float32
+    exact = engine.precision == "fp32"
+    np.testing.assert_allclose(found, logits, atol=1e-4 if exact else 0.5)
+    policy = uniform("entropy", ExitRule.BELOW, 0.6, 3)
+    records = from_logits(np.arange(64), np.arange(64) % 4, logits, {})
+    agreement = compare(policy, records, run_policy(network, policy, images, 16, engine))
+    assert agreement.different <= (0 if exact else 12)

@@ -8,6 +8,7 @@ from safetensors import safe_open
 
 from early_exit import datasets, networks
 from early_exit.cost import macs, price
+from early_exit.engine import REFERENCE
 from early_exit.errors import InputError
 from early_exit.extraction import all_exits
 from early_exit.networks import branchynet
@@ -36,9 +37,10 @@ def published_state() -> dict[str, torch.Tensor]:
 
 def test_cumulative_macs_are_those_of_the_design():
     network = networks.build("branchynet", 10, SHAPE)
-    costs = price(network, SHAPE, 2, 3)
-    stages = costs[costs.part == "stage"].macs.to_numpy()
-    heads = costs[costs.part == "head"].macs.to_numpy()
+    costs = price(network, SHAPE, [2, 3], 3, "entropy", REFERENCE)
+    assert len(costs) == 2 * 3 * 6
+    stages = costs[(costs.part == "stage") & (costs.batch_size == 3)].macs.to_numpy()
+    heads = costs[(costs.part == "head") & (costs.batch_size == 3)].macs.to_numpy()
     cumulative = np.cumsum(stages + heads) / 1e6
     assert cumulative == pytest.approx([1.96, 11.63, 16.81, 26.33, 31.21, 40.96], abs=0.005)
     assert (costs.ms_per_sample > 0).all()
@@ -55,9 +57,9 @@ def test_macs_by_hand():
 def test_every_exit_gives_a_logit_for_each_class():
     network = networks.build("branchynet", 7, SHAPE)
     images = torch.randint(0, 256, (5, *SHAPE), dtype=torch.uint8)
-    logits = all_exits(network, images, 2)
+    logits = all_exits(network, images, 2, REFERENCE)
     assert logits.shape == (5, 6, 7)
-    np.testing.assert_allclose(all_exits(network, images, 5), logits, atol=1e-5)
+    np.testing.assert_allclose(all_exits(network, images, 5, REFERENCE), logits, atol=1e-5)
 
 
 def test_pictures_of_another_shape_are_refused():
@@ -169,7 +171,7 @@ def test_the_published_checkpoint(cifar10_dir, tmp_path):
     networks.load_checkpoint(network, cifar10_dir / CHECKPOINT)
     settings = {"name": "cifar10", "calibration": None, "test": None, "split_seed": 42}
     data = datasets.load(cifar10_dir, "test", settings)
-    logits = all_exits(network, data.images[:1000], 32)
+    logits = all_exits(network, data.images[:1000], 32, REFERENCE)
     accuracy = (logits.argmax(axis=2) == data.labels[:1000, None].numpy()).mean(axis=0)
     assert accuracy == pytest.approx([0.6156, 0.7255, 0.7777, 0.8033, 0.8221, 0.8382], abs=0.03)
 

@@ -93,7 +93,7 @@ def test_nothing_in_a_copy_that_lost_its_times(finished, tmp_path):
         ("figures/sweep.py", "figsize=(13, 4.4)", "figsize=(13, 4.5)", DRAWN),
         ("summary.py", '"experiment": experiment', '"experiment": str(experiment)', None),
         ("sweep.py", "np.linspace(0.0,", "np.linspace(-0.0,", {"sweep_thresholds"} | DRAWN),
-        ("extraction.py", "torch.cat(logits)", "torch.cat(logits, dim=0)", AFTER_EXITS),
+        ("extraction.py", "torch.cat(logits)", "torch.cat([*logits])", AFTER_EXITS),
         ("cost.py", "// 2", "// 2 + 0", AFTER_COST),
         ("training.py", "loss.backward()", "loss.backward(); del loss", "network"),
         ("networks/branchynet.py", "HIDDEN = 128", "HIDDEN = 64 * 2", "network"),

@@ -82,7 +82,11 @@ def test_the_tables(finished_once):
     assert on_test.calibration_accuracy[:3].tolist() == points.accuracy.tolist()
     assert on_test.chosen.sum() == 1
     costs = pd.read_csv(finished_once.path("cost/cost.csv"))
-    assert (costs.macs * (costs.part == "stage")).sum() == 38_633_472
+    assert set(costs.part) == {"stage", "head", "overhead"}
+    assert {1, 8, 32, 128, 512} == set(costs.batch_size)
+    assert costs[(costs.part == "stage") & (costs.batch_size == 8)].macs.sum() == 38_633_472
+    machine = json.loads(finished_once.path("cost/cost.json").read_text())
+    assert {"processor", "threads", "torch", "precision", "batch_size"} <= machine.keys()
     training = pd.read_csv(finished_once.path("network/training.csv"))
     assert training.epoch.tolist() == [1]
 

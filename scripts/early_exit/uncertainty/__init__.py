@@ -1,8 +1,9 @@
 """How unsure an exit is of a sample: low is sure.
 
 A measure is one module with one function, ``uncertainty(logits)``: it takes logits of shape
-``(..., C)`` and gives uncertainties of shape ``(...)``. It is written once, in the array API, and
-so serves the records (numpy) and the running network (torch) alike: the two cannot drift apart.
+``(..., C)`` and gives uncertainties of shape ``(...)``. It is written once, in terms that torch and
+numpy with scipy share, and so serves the records and the running network alike: the two cannot
+drift apart.
 """
 
 from __future__ import annotations

@@ -7,15 +7,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from array_api_compat import array_namespace
-
-from early_exit.uncertainty.softmax import softmax
+from early_exit.uncertainty.backend import arrays, special
 
 
 def uncertainty(logits: Any) -> Any:
     """1 - (p1 - p2) for ``logits`` ``(..., C)``, C at least 2, dimensionless, shape ``(...)``."""
-    xp = array_namespace(logits)
-    ordered = xp.sort(softmax(logits), axis=-1)
+    ordered = arrays(logits).sort(special(logits).softmax(logits, -1), -1)
+    # torch gives the places as well.
+    ordered = getattr(ordered, "values", ordered)
     return 1.0 - (ordered[..., -1] - ordered[..., -2])
 
 

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from array_api_compat import array_namespace
-
-from early_exit.uncertainty.softmax import softmax
+from early_exit.uncertainty.backend import arrays, special
 
 
 def uncertainty(logits: Any) -> Any:
     """1 - max p for ``logits`` ``(..., C)``, dimensionless, shape ``(...)``."""
-    xp = array_namespace(logits)
-    return 1.0 - xp.max(softmax(logits), axis=-1)
+    return 1.0 - arrays(logits).amax(special(logits).softmax(logits, -1), -1)
 
 
 def maximum(classes: int) -> float:

@@ -1,0 +1,79 @@
+"""Where and how a network runs: device, precision, memory format; pictures made ready for it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from tqdm import tqdm
+
+from early_exit.errors import InputError
+from early_exit.networks import MultiExitNetwork
+
+PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
+MEMORY_FORMATS = {
+    "channels_last": torch.channels_last,
+    "contiguous": torch.contiguous_format,
+}
+
+
+@dataclass(frozen=True)
+class Engine:
+    """Device, precision and memory format.
+
+    Attributes
+    ----------
+    device
+        ``cpu`` or ``cuda``.
+    precision
+        ``fp32``, or ``bf16`` for weights and activations; logits are taken in fp32 either way.
+    memory_format
+        ``channels_last``, which suits convolutions, or ``contiguous``.
+
+    Raises
+    ------
+    InputError
+        If the device is not there.
+    """
+
+    device: str = "cpu"
+    precision: str = "fp32"
+    memory_format: str = "channels_last"
+
+    def __post_init__(self) -> None:
+        if self.device == "cuda" and not torch.cuda.is_available():
+            raise InputError("inference.device: no CUDA device is there; set it to cpu")
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The type of weights and activations."""
+        return PRECISIONS[self.precision]
+
+    def ready(self, network: MultiExitNetwork) -> MultiExitNetwork:
+        """The network in evaluation mode, moved to the device in place."""
+        return network.eval().to(
+            self.device, self.dtype, memory_format=MEMORY_FORMATS[self.memory_format]
+        )
+
+    def pictures(self, images: torch.Tensor) -> torch.Tensor:
+        """Pictures (N, channels, height, width), uint8, on the device and scaled to [0, 1]."""
+        moved = images.to(self.device, memory_format=MEMORY_FORMATS[self.memory_format])
+        return moved.to(self.dtype).div_(255)
+
+    def batches(self, images: torch.Tensor, size: int, progress: str) -> Iterator[torch.Tensor]:
+        """Scaled batches of ``size``, the last one shorter; on a terminal a bar ``progress``."""
+        with tqdm(total=len(images), desc=progress, unit="img", disable=None) as bar:
+            for start in range(0, len(images), size):
+                batch = self.pictures(images[start : start + size])
+                yield batch
+                bar.update(len(batch))
+
+    def synchronise(self) -> None:
+        """Wait until the device has done what it was told, so that it can be timed."""
+        if self.device == "cuda":
+            torch.cuda.synchronize()
+
+
+# What the records are made with, whatever the policy is run with.
+REFERENCE = Engine()
