@@ -1,14 +1,17 @@
 # make run    set up, and run the experiments of config.yaml
 # make test   set up, and run every test
+# make bench  set up, and measure how fast the chosen policy really is
 # make check  set up, and check format, lint, imports and documentation
 # make docs   write docs/configuration.md from the schema
 PYTHON ?= python3
 VENV ?= .venv
 CORES ?= 4
+EXPERIMENT ?= corrected
+DATA_DIR ?= data
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: run test check docs setup clean
+.PHONY: run test bench check docs setup clean
 .DEFAULT_GOAL := run
 
 run: setup
@@ -16,6 +19,12 @@ run: setup
 
 test: setup
 	$(BIN)/python -m pytest
+
+# Wants the published network and CIFAR-10 in DATA_DIR, and a quiet machine.
+bench: setup
+	$(BIN)/snakemake --cores all speed --config run=$(EXPERIMENT) data_dir=$(DATA_DIR)
+	@column -s, -t < results/$(EXPERIMENT)/speed/speed.csv 2>/dev/null || cat results/$(EXPERIMENT)/speed/speed.csv
+	@cat results/$(EXPERIMENT)/figures/speed.txt
 
 check: setup
 	$(BIN)/ruff format --check .

@@ -7,14 +7,14 @@ batch sizes, since a batch gets smaller on its way and a small one is dearer a s
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
 
 from early_exit.errors import InputError
 from early_exit.files import read_table
-from early_exit.policy import Policy
+from early_exit.policy import Policy, whole_network
 
 COLUMNS = ["part", "exit", "batch_size", "macs", "ms_per_sample"]
 PARTS = ("stage", "head", "overhead")
@@ -93,6 +93,36 @@ class CostModel:
                 f"policy: made for {policy.exits} exits, the costs are for {self.exits}"
             )
         return np.array(policy.heads_run)
+
+
+def break_even(
+    costs: CostModel, policy: Policy, exit_shares: np.ndarray, batch_size: int
+) -> float | None:
+    """The share of early leavers from which ``policy`` is faster than the whole network.
+
+    Parameters
+    ----------
+    exit_shares
+        Shape (K,), where the samples leave under the policy: early leavers are spread over the
+        early exits in these proportions, however many they are.
+
+    Returns
+    -------
+    float or None
+        Between 0 and 1; ``None`` if it does not pay even if everybody leaves early.
+    """
+    costs = replace(costs, batch_size=batch_size)
+    last = np.eye(costs.exits)[-1]
+    early = np.where(last == 1, 0.0, exit_shares)
+    if early.sum() == 0:
+        return None
+    early = early / early.sum()
+    whole = whole_network(policy.measure, policy.rule, policy.exits)
+    static = costs.predicted_ms(whole, last)
+    shares = np.linspace(0.0, 1.0, 1001)
+    times = costs.predicted_ms(policy, np.outer(shares, early) + np.outer(1 - shares, last))
+    paying = np.flatnonzero(times <= static)
+    return float(shares[paying[0]]) if len(paying) else None
 
 
 def read_costs(path: str | os.PathLike, batch_size: int) -> CostModel:

@@ -39,11 +39,34 @@ def tables():
         "points": points_on_test([points], policy, test, costs),
         "per_exit": per_exit(policy, test, run, costs),
         "summary": summarise("made", "small", manifest, calibration, test, chosen, evaluation),
+        "speed": pd.DataFrame(
+            {
+                "precision": ["fp32"] * 2 + ["bf16"] * 2,
+                "batch_size": [1, 8] * 2,
+                "static": [2.0, 1.0, 1.8, 0.9],
+                "all_heads": [2.2, 1.1, 2.0, 1.0],
+                "dynamic": [1.0, 0.6, 0.9, 0.5],
+                "ideal": [0.9, 0.55, 0.8, 0.45],
+                "overhead": [1.11, 1.09, 1.12, 1.11],
+                "speedup": [2.0, 1.67, 2.0, 1.8],
+                "accuracy": [0.83] * 4,
+                "break_even": [0.2, 0.15, None, None],
+            }
+        ),
+        "predicted": pd.DataFrame(
+            {
+                "predicted": [1.0, 0.5],
+                "measured": [1.1, 0.5],
+                "early": [0.2, 0.8],
+                "error": [-0.09, 0.0],
+            }
+        ),
+        "machine": {"as_published_ms": 3.0, "policy_ms": 0.6},
         "replication": replicate(*[make_records(600, 6, 10, seed) for seed in (3, 4)]),
     }
 
 
-NAMES = ["sweep", "operating_points", "exit_shares", "exit_accuracy", "replication"]
+NAMES = ["sweep", "operating_points", "exit_shares", "exit_accuracy", "replication", "speed"]
 
 
 @pytest.mark.parametrize("name", NAMES)

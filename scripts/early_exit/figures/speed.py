@@ -1,0 +1,70 @@
+"""How fast it really is: each way to run at each batch size, and predicted against measured."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+from matplotlib import pyplot
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from early_exit.figures import style
+
+WAYS = {
+    "all_heads": ("every head, nobody leaves", style.GREY, "^"),
+    "static": ("whole network", "black", "s"),
+    "dynamic": ("policy, really run", style.RED, "o"),
+    "ideal": ("its ideal: no overhead", style.BLUE, "v"),
+}
+
+
+def draw(tables: dict[str, Any]) -> Figure:
+    """A panel for each precision from ``speed``, and one from ``predicted``."""
+    speed, predicted = tables["speed"], tables["predicted"]
+    precisions = list(speed.precision.unique())
+    figure, axes = pyplot.subplots(
+        1, len(precisions) + 1, figsize=(4.6 * (len(precisions) + 1), 4.6), squeeze=False
+    )
+    for panel, precision in zip(axes[0], precisions, strict=False):
+        _times(panel, speed[speed.precision == precision], precision)
+    _predictions(axes[0, -1], predicted)
+    handles, labels = axes[0, 0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=len(WAYS))
+    return figure
+
+
+def _times(axes: Axes, rows: pd.DataFrame, precision: str) -> None:
+    for column, (label, colour, marker) in WAYS.items():
+        axes.plot(rows.batch_size, rows[column], marker=marker, color=colour, label=label)
+    axes.set_xscale("log", base=2)
+    axes.set_xticks(rows.batch_size, [str(size) for size in rows.batch_size])
+    axes.set_ylim(bottom=0)
+    axes.set(xlabel="pictures in a batch", ylabel="time per picture (ms)")
+    axes.set_title(f"{precision}, accuracy {rows.accuracy.iloc[0]:.2%}")
+
+
+def _predictions(axes: Axes, predicted: pd.DataFrame) -> None:
+    most = 1.08 * predicted[["predicted", "measured"]].to_numpy().max()
+    axes.plot([0, most], [0, most], color=style.GREY, linewidth=1)
+    axes.fill_between([0, most], [0, 0.9 * most], [0, 1.1 * most], color="#EEEEEE", zorder=0)
+    points = axes.scatter(
+        predicted.measured, predicted.predicted, c=100 * predicted.early, cmap="viridis", zorder=3
+    )
+    axes.figure.colorbar(points, ax=axes, label="leaving early (%)")
+    axes.set(xlim=(0, most), ylim=(0, most))
+    axes.set(xlabel="measured (ms per picture)", ylabel="predicted (ms per picture)")
+    axes.set_title(f"{len(predicted)} policies, grey within 10 %")
+
+
+def caption(tables: dict[str, Any]) -> str:
+    """Speed-ups, overhead, and the error of the predictions."""
+    speed, predicted, machine = tables["speed"], tables["predicted"], tables["machine"]
+    ratio = machine["as_published_ms"] / machine["policy_ms"]
+    return (
+        f"The policy takes {speed.overhead.min():.2f} to {speed.overhead.max():.2f} times its ideal"
+        f" and is {speed.speedup.min():.2f} to {speed.speedup.max():.2f} times as fast as the whole"
+        f" network in the same precision, {ratio:.2f} times as fast as every stage and head run"
+        f" plainly in fp32 in batches of 256. Predicted times are off by"
+        f" {predicted.error.abs().median():.1%} in the median of {len(predicted)} policies."
+    )

@@ -1,0 +1,176 @@
+"""The speed table: a policy against the whole network and its ideal, at each batch size.
+
+And the check of the predictions: policies across the range, timed and predicted.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, replace
+
+import numpy as np
+import pandas as pd
+import torch
+from tqdm import tqdm
+
+from early_exit.cost_model import CostModel, break_even
+from early_exit.engine import Engine
+from early_exit.inference import EarlyExitRunner, run_policy
+from early_exit.networks import MultiExitNetwork
+from early_exit.operating_point import simulate
+from early_exit.policy import ExitRule, Policy, uniform
+from early_exit.records import Records
+from early_exit.stopwatch import milliseconds
+from early_exit.timing import time_policy
+
+# How the published experiment runs: every stage and head, plainly.
+AS_PUBLISHED = Engine("cpu", "fp32", "contiguous")
+PUBLISHED_BATCH = 256
+FEWEST_BATCHES = 8
+ROUNDS = 5
+
+
+def speed_table(
+    networks: dict[str, MultiExitNetwork],
+    policy: Policy,
+    images: torch.Tensor,
+    labels: np.ndarray,
+    costs: CostModel,
+    batch_sizes: list[int],
+    pictures: int,
+    engine: Engine,
+) -> pd.DataFrame:
+    """A row for each precision and batch size.
+
+    Parameters
+    ----------
+    networks
+        The same network, one copy for each precision.
+    images, labels
+        The test split.
+    costs
+        The prices, for the break-even share; only those of their own precision fit.
+    pictures
+        How many of the images each batch size is timed on.
+    engine
+        Device, precision of ``costs`` and memory format.
+
+    Returns
+    -------
+    pandas.DataFrame
+        ``precision``, ``batch_size``; milliseconds a picture of the ``static`` network without and
+        with ``all_heads``, of the ``dynamic`` one and of its ``ideal``; ``overhead`` (dynamic over
+        ideal), ``speedup`` (static over dynamic), ``accuracy`` of the policy, really run, and
+        ``break_even``, the share of early leavers from which it pays.
+    """
+    rows = []
+    for precision, network in networks.items():
+        own = replace(engine, precision=precision)
+        run = run_policy(network, policy, images, 128, own)
+        accuracy = float((run.prediction == labels).mean())
+        shares = np.bincount(run.exit, minlength=policy.exits) / len(labels)
+        for size in tqdm(batch_sizes, desc=f"speed, {precision}", disable=None):
+            batches = max(FEWEST_BATCHES, pictures // size)
+            times = time_policy(network, policy, shares, images, size, batches, own)
+            found = asdict(times)
+            same = precision == engine.precision
+            rows.append(
+                {
+                    "precision": precision,
+                    "batch_size": size,
+                    "static": found["static"],
+                    "all_heads": found["all_heads"],
+                    "dynamic": found["policy"],
+                    "ideal": found["ideal"],
+                    "overhead": found["policy"] / found["ideal"],
+                    "speedup": found["static"] / found["policy"],
+                    "accuracy": accuracy,
+                    "break_even": break_even(costs, policy, shares, size) if same else None,
+                }
+            )
+    return pd.DataFrame(rows)
+
+
+@torch.inference_mode()
+def time_as_published(
+    plain: MultiExitNetwork,
+    network: MultiExitNetwork,
+    policy: Policy,
+    images: torch.Tensor,
+    batch_size: int,
+    engine: Engine,
+) -> tuple[float, float]:
+    """Milliseconds a picture of the network run as published, and of the policy, taking turns.
+
+    As published means in fp32, contiguous, in batches of 256, every stage and every head.
+    """
+    plain = AS_PUBLISHED.ready(plain)
+    runner = EarlyExitRunner(network, policy, engine)
+    large = images[:PUBLISHED_BATCH]
+
+    def run_plain() -> None:
+        plain(AS_PUBLISHED.pictures(large))
+
+    def run_ours() -> None:
+        for start in range(0, len(large), batch_size):
+            runner(engine.pictures(large[start : start + batch_size]))
+
+    times = [
+        (milliseconds(run_plain, engine=engine), milliseconds(run_ours, engine=engine))
+        for _ in range(2 * ROUNDS + 1)
+    ]
+    published, ours = np.median(times[1:], axis=0) / len(large)
+    return float(published), float(ours)
+
+
+def policies_across(records: Records, measure: str, rule: ExitRule, count: int) -> list[Policy]:
+    """Uniform policies from hardly anybody to nearly everybody leaving early."""
+    early = records.uncertainty(measure)[:, :-1].astype(np.float64)
+    levels = np.linspace(0.02, 0.98, count)
+    return [uniform(measure, rule, t, records.exits) for t in np.quantile(early, levels)]
+
+
+def predicted_against_measured(
+    network: MultiExitNetwork,
+    policies: list[Policy],
+    records: Records,
+    images: torch.Tensor,
+    costs: CostModel,
+    pictures: int,
+    engine: Engine,
+) -> pd.DataFrame:
+    """Predicted and measured milliseconds of each policy, the policies taking turns.
+
+    Parameters
+    ----------
+    records, images
+        Of the same split, in the same order.
+    pictures
+        How many of them are timed, from the first on.
+
+    Returns
+    -------
+    pandas.DataFrame
+        ``threshold``, ``accuracy``, ``early`` (share leaving early), ``predicted``, ``measured``
+        and ``error`` (predicted over measured, less 1).
+    """
+    runners = [EarlyExitRunner(network, policy, engine) for policy in policies]
+    size = costs.batch_size
+    starts = range(0, min(pictures, len(images)) - size + 1, size)
+    times = np.zeros((len(runners), len(starts) + 1))
+    for turn, start in enumerate([starts[0], *starts]):
+        batch = engine.pictures(images[start : start + size])
+        for number in np.roll(np.arange(len(runners)), turn):
+            times[number, turn] = milliseconds(runners[number], batch, engine=engine)
+    measured = np.mean(times[:, 1:], axis=1) / size
+    points = [simulate(policy, records, costs) for policy in policies]
+    predicted = np.array([point.ms for point in points])
+    return pd.DataFrame(
+        {
+            "threshold": [policy.thresholds[0] for policy in policies],
+            "accuracy": [point.accuracy for point in points],
+            "early": [1.0 - point.exit_shares[-1] for point in points],
+            "predicted": predicted,
+            "measured": measured,
+            "error": predicted / measured - 1.0,
+        }
+    )

@@ -1,0 +1,87 @@
+import numpy as np
+import pytest
+
+from early_exit.cost_model import CostModel, break_even
+from early_exit.engine import REFERENCE
+from early_exit.extraction import all_exits
+from early_exit.policy import ExitRule, Policy, uniform, whole_network
+from early_exit.records import from_logits
+from early_exit.speed import (
+    policies_across,
+    predicted_against_measured,
+    speed_table,
+    time_as_published,
+)
+from helpers import SmallNetwork, make_costs, make_records, pictures
+
+POLICY = uniform("entropy", ExitRule.BELOW, 0.6, 3)
+
+
+def flat_costs() -> CostModel:
+    """Stages of 1 ms, heads of 0.1 ms, an overhead of 0.1 ms, in batches of any size."""
+    ones = np.ones((1, 3))
+    return CostModel(ones[0], ones[0], np.array([1.0]), ones, 0.1 * ones, 0.1 * ones, 1)
+
+
+def test_break_even_by_hand():
+    # Static: 3 stages and the last head with its decision, 3.2 ms. Nobody leaving early costs two
+    # heads and decisions more, 0.4 ms. Who leaves at exit 1 saves two stages, two heads and two
+    # decisions, 2.4 ms: it pays from 0.4 / 2.4 on.
+    found = break_even(flat_costs(), POLICY, np.array([0.3, 0.0, 0.7]), 1)
+    assert found == pytest.approx(0.4 / 2.4, abs=1e-3)
+    # At exit 2 it saves one of each, 1.2 ms.
+    found = break_even(flat_costs(), POLICY, np.array([0.0, 0.3, 0.7]), 1)
+    assert found == pytest.approx(0.4 / 1.2, abs=1e-3)
+
+
+def test_it_may_never_pay():
+    dear = flat_costs()
+    dear = CostModel(*([*vars(dear).values()][:4]), 5 * dear.head_ms, 10 * dear.overhead_ms, 1)
+    assert break_even(dear, POLICY, np.array([0.0, 0.3, 0.7]), 1) is None
+    whole = whole_network("entropy", ExitRule.BELOW, 3)
+    assert break_even(flat_costs(), whole, np.array([0.0, 0.0, 1.0]), 1) is None
+
+
+def test_the_table_has_a_row_for_each_precision_and_size():
+    networks = {precision: SmallNetwork().eval() for precision in ("fp32", "bf16")}
+    images, labels = pictures(40), np.arange(40) % 4
+    table = speed_table(networks, POLICY, images, labels, make_costs(), [1, 8], 16, REFERENCE)
+    assert table[["precision", "batch_size"]].to_numpy().tolist() == [
+        [precision, size] for precision in ("fp32", "bf16") for size in (1, 8)
+    ]
+    assert np.allclose(table.speedup, table.static / table.dynamic)
+    assert np.allclose(table.overhead, table.dynamic / table.ideal)
+    assert table.accuracy.between(0, 1).all()
+
+
+def test_policies_run_from_hardly_anybody_to_nearly_everybody():
+    records = make_records(samples=400)
+    for rule in ExitRule:
+        policies = policies_across(records, "entropy", rule, 20)
+        stay = [(policy.exits_taken(records.entropy) == 2).mean() for policy in policies]
+        assert len(policies) == 20
+        assert max(stay) > 0.8
+        assert min(stay) < 0.1
+
+
+def test_predictions_stand_beside_measurements():
+    network, images = SmallNetwork().eval(), pictures(64)
+    logits = all_exits(network, images, 64, REFERENCE)
+    records = from_logits(np.arange(64), np.arange(64) % 4, logits, {})
+    policies = [POLICY, Policy("entropy", ExitRule.BELOW, (np.inf, np.inf))]
+    table = predicted_against_measured(
+        network, policies, records, images, make_costs(), 32, REFERENCE
+    )
+    assert (table.measured > 0).all()
+    assert table.early.iloc[1] == 1
+    # Everybody leaves at exit 1: one stage and one head of `make_costs`.
+    assert table.predicted.iloc[1] == pytest.approx(1.1)
+    assert np.allclose(table.error, table.predicted / table.measured - 1)
+
+
+def test_the_plain_network_takes_its_turn():
+    published, ours = time_as_published(
+        SmallNetwork(), SmallNetwork(), POLICY, pictures(300), 32, REFERENCE
+    )
+    assert published > 0
+    assert ours > 0
