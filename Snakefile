@@ -31,6 +31,10 @@ include: "rules/replication.smk"
 include: "rules/speed.smk"
 
 
+onsuccess:
+    print(*headlines(), sep="\n")
+
+
 rule all:
     """Everything: each experiment's summary, figures and, where asked for, replication."""
     default_target: True

@@ -1,11 +1,16 @@
 # What the rules share: the checked configuration, and the parameters that tell Snakemake when a
 # stage is out of date. Functions only; the rules are in the files named after the stages.
+import json
 import os
 import sys
 from pathlib import Path
 
 import yaml
 from snakemake.exceptions import WorkflowError
+
+# Idle threads of a job shall sleep soon: spinning, as they do for milliseconds by default, slows
+# everything else on the machine down ten times and more.
+os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
 SCRIPTS = Path(workflow.basedir) / "scripts"
 sys.path.append(str(SCRIPTS))
@@ -134,6 +139,20 @@ def stated(*figures):
     return value
 
 
+def headlines():
+    """What each experiment that is run came to, a line each, where its summary is there."""
+    for name in CONFIGURATION.run:
+        path = Path("results") / name / "summary.json"
+        if path.exists():
+            summary = json.loads(path.read_text())
+            own, whole = summary["selected"], summary["static"]
+            yield (
+                f"{name}: {own['accuracy']:.2%} accurate at {own['macs'] / 1e6:.2f} M MACs,"
+                f" {own['speedup']:.2f} times as fast as the whole network"
+                f" ({whole['accuracy']:.2%}, {whole['macs'] / 1e6:.2f} M). See {path.parent}/"
+            )
+
+
 def each(pattern, **wildcards):
     """The files of `pattern` for each experiment that is run."""
     return expand(pattern, experiment=CONFIGURATION.run, **wildcards)
@@ -142,6 +161,11 @@ def each(pattern, **wildcards):
 def checkpoint(wildcards):
     """The experiment's checkpoint where it is a file that must be there; else nothing."""
     found = experiment(wildcards)["network"]["checkpoint"]
+    if isinstance(found, str) and not Path(found).is_file():
+        sys.exit(
+            f"error: config: experiments.{wildcards.experiment}.network.checkpoint: there is no file"
+            f" {found} (paths start from {Path.cwd().name}/, where snakemake runs)"
+        )
     return found if isinstance(found, str) else []
 
 

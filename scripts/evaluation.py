@@ -7,13 +7,20 @@ import numpy as np
 
 from early_exit import datasets, networks
 from early_exit.engine import Engine
-from early_exit.evaluation import check, compare, evaluate, per_exit, samples_table
+from early_exit.evaluation import (
+    check,
+    compare,
+    doubtful_times,
+    evaluate,
+    per_exit,
+    samples_table,
+)
 from early_exit.files import read_json, replacing, sha256, write_json, write_table
 from early_exit.inference import run_policy
 from early_exit.policy import Policy
 from early_exit.records import check_same_origin, read_records
 from early_exit.timing import time_policy
-from stage_runner import costs_of, origin, run_stage, use_threads
+from stage_runner import costs_of, origin, run_stage, use_threads, warn
 
 
 def main(snakemake):
@@ -43,12 +50,17 @@ def main(snakemake):
     )
     costs = costs_of(files)
     result = evaluate(policy, records, run, agreement, costs, asdict(times))
+    if doubt := doubtful_times(result):
+        warn(doubt)
     timing = {"threads": threads, "batch_size": batch_size, **inference}
     identity = {key: records.identity[key] for key in ("network", "data")}
     with replacing(snakemake.output.samples) as temporary:
         samples_table(records, run).to_parquet(temporary, index=False)
     write_table(snakemake.output.per_exit, per_exit(policy, records, run, costs))
-    write_json(snakemake.output.evaluation, result | {"timing": timing, "identity": identity})
+    write_json(
+        snakemake.output.evaluation,
+        result | {"doubt": doubt or None, "timing": timing, "identity": identity},
+    )
 
 
 if __name__ == "__main__":

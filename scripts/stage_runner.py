@@ -43,6 +43,12 @@ def run_stage(main: Callable[[Any], None], snakemake: Any) -> None:
     _note_modules()
 
 
+def warn(message: str) -> None:
+    """Tell the user, and the log, something that does not stop the stage."""
+    logging.warning(message)
+    print(f"\nwarning: {message}\n", file=sys.stderr)
+
+
 def _note_modules() -> None:
     """What was imported: the tests hold it against the fingerprints and against the floors."""
     library = sorted(name for name in sys.modules if name.split(".")[0] == "early_exit")

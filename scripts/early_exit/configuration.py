@@ -16,6 +16,15 @@ from jsonschema.exceptions import ValidationError
 from early_exit.errors import InputError
 
 LONG = 160
+LIMITS = {
+    "minimum": "at least",
+    "maximum": "at most",
+    "exclusiveMinimum": "more than",
+    "exclusiveMaximum": "less than",
+    "minItems": "a list of at least",
+    "minProperties": "a map of at least",
+}
+SHARES = ("maximum", "exclusiveMaximum")
 TYPE_WORDS = {
     "array": "a list",
     "boolean": "true or false",
@@ -161,15 +170,36 @@ def _message(error: ValidationError, where: str) -> str:
         return _unknown(path, str(error.instance), map(str, error.validator_value), "value")
     if error.validator in ("type", "anyOf"):
         given = "not set" if error.instance is None else _short(error.instance)
-        return f"{path or 'config.yaml'}: {given}, but must be {_types(error)}"
-    message = error.message if len(error.message) < LONG else f"does not fit ({error.validator})"
-    return f"{path or 'config.yaml'}: {message}"
+        return f"{path or 'config.yaml'}: {given}, but must be {_types(error)}{_number(error)}"
+    return f"{path or 'config.yaml'}: {_what_would_be_right(error)}"
+
+
+def _what_would_be_right(error: ValidationError) -> str:
+    given, limit = _short(error.instance), error.validator_value
+    if error.validator in LIMITS:
+        share = " (a share: 0.9 for 90 %)" if limit == 1 and error.validator in SHARES else ""
+        return f"{given}, but must be {LIMITS[error.validator]} {limit}{share}"
+    if error.validator == "pattern":
+        return f"{given}, but must be {error.schema.get('title', f'like {limit}')}"
+    if error.validator == "required":
+        missing = next(key for key in limit if key not in error.instance)
+        return f"needs the key {missing!r}"
+    return error.message if len(error.message) < LONG else f"does not fit ({error.validator})"
 
 
 def _types(error: ValidationError) -> str:
     schemas = error.validator_value if error.validator == "anyOf" else [error.schema]
     types = [t for part in schemas for t in _as_list(part.get("type", "a map"))]
     return " or ".join(TYPE_WORDS.get(t, t) for t in types)
+
+
+def _number(error: ValidationError) -> str:
+    """A hint where YAML took a number for a text, as it does with 5e-3."""
+    try:
+        number = float(error.instance) if isinstance(error.instance, str) else None
+    except ValueError:
+        return ""
+    return f" (YAML reads this as a text: write {number:g})" if number is not None else ""
 
 
 def _as_list(value: Any) -> list[Any]:

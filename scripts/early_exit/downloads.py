@@ -48,7 +48,8 @@ def fetch(
         If the file that is there is another one, or if no mirror gives the right one.
     """
     if path.exists():
-        check_files(path.parent, {path.name: f"sha256:{sha256}"}, f"delete {path} to fetch it anew")
+        remedy = "check the checksum that was given, or move the file away to have it fetched"
+        check_files(path.parent, {path.name: f"sha256:{sha256}"}, remedy)
         return path
     failures = []
     for address in mirrors:

@@ -118,6 +118,19 @@ def evaluate(
     }
 
 
+def doubtful_times(result: dict[str, Any], most: float = 1.5) -> str:
+    """A warning where a policy's measured time is far from the predicted one; else nothing."""
+    selected = result["selected"]
+    ratio = selected["ms_per_sample"] / selected["ms_per_sample_predicted"]
+    if 1 / most <= ratio <= most:
+        return ""
+    return (
+        f"the chosen policy took {selected['ms_per_sample']:.3g} ms a picture, but"
+        f" {selected['ms_per_sample_predicted']:.3g} ms were predicted from the stage prices. The"
+        " machine was probably busy: delete cost/ and evaluation/ and run again when it is quiet"
+    )
+
+
 def per_exit(policy: Policy, records: Records, run: Outcomes, costs: CostModel) -> pd.DataFrame:
     """The table of :func:`~early_exit.operating_point.per_exit_table`, of a run."""
     return per_exit_table(policy, run.exit, run.prediction == records.label, costs)

@@ -107,10 +107,9 @@ class Policy:
             raise InputError(
                 f"policy: made for {self.exits} exits, the records have {uncertainty.shape[1]}"
             )
-        # Compared in double precision, so that a threshold taken from the records is that element.
-        leaves = self.rule.leaves(
-            uncertainty[:, :-1].astype(np.float64), np.asarray(self.thresholds)
-        )
+        # The array of thresholds is in double precision, and so is the comparison: a threshold that
+        # was taken from the records is that very element.
+        leaves = self.rule.leaves(uncertainty[:, :-1], np.asarray(self.thresholds))
         leaves = np.concatenate([leaves, np.ones((len(uncertainty), 1), bool)], axis=1)
         return leaves.argmax(axis=1)
 

@@ -28,6 +28,12 @@ from early_exit.policy import ExitRule, Policy
 from early_exit.statistics import wilson_lower_bound
 
 WHOLE_NETWORK = "whole_network"
+# The fields that each criterion looks at.
+USED = {
+    "ratio": ("name",),
+    "fastest": ("name", "accuracy_floor", "confidence"),
+    "most_accurate": ("name", "latency_budget_ms"),
+}
 
 
 @dataclass(frozen=True)
@@ -67,7 +73,7 @@ def choose(candidates: pd.DataFrame, criterion: Criterion) -> dict[str, Any]:
         "method": str(row["method"]),
         "target": None if np.isnan(row["target"]) else float(row["target"]),
         "why": f"{reason}, of {len(candidates)} candidates on {int(row['samples'])} samples",
-        "criterion": asdict(criterion),
+        "criterion": {k: v for k, v in asdict(criterion).items() if k in USED[criterion.name]},
         "calibration": {name: float(row[name]) for name in columns},
     }
 
@@ -114,7 +120,9 @@ def _fastest(candidates: pd.DataFrame, criterion: Criterion) -> tuple[pd.Series,
     if allowed.empty:
         raise InputError(
             f"selection.accuracy_floor: no policy is at least {floor:g} accurate{certainty} on the"
-            f" calibration split; the best is {bound.max():.4f}: lower the floor, or add targets"
+            f" calibration split; the best is {bound.max():.4f} (measured"
+            f" {candidates.accuracy[bound.idxmax()]:.4f}): lower the floor, or"
+            " set confidence to null to trust what is measured"
         )
     chosen = allowed.sort_values(["ms_per_sample", "macs"]).iloc[0]
     return chosen, f"fastest that is at least {floor:g} accurate{certainty}"

@@ -18,6 +18,10 @@ def summarise(
 ) -> dict[str, Any]:
     """The content of ``summary.json``.
 
+    ``static`` is the whole network, its last head only; ``per_exit_accuracy`` is each exit's on
+    the whole test split; ``agreement`` counts the pictures for which the run and the simulation
+    from the records are equal, tied at a threshold, or different; ``timing`` says how times were
+    taken.
     Accuracies are shares of the test split, ``macs`` multiply-accumulates a sample, times
     milliseconds a sample, measured; thresholds are in the unit of the measure, or ``"never"`` and
     ``"always"``.
@@ -42,9 +46,11 @@ def summarise(
             "accuracy_interval": run["accuracy_interval"],
             "macs": run["macs"],
             "ms_per_sample": run["ms_per_sample"],
+            "ms_per_sample_predicted": run["ms_per_sample_predicted"],
             "speedup": run["speedup"],
             "exit_shares": run["exit_shares"],
             "why": chosen["why"],
         },
         "agreement": evaluation["agreement"],
+        "timing": evaluation["timing"],
     }

@@ -77,7 +77,7 @@ def test_a_key_with_nothing_after_it_means_no_settings(empty):
         ("runn", "digits", "unknown key 'runn'; did you mean 'run'?"),
         ("run", "digts", "run: unknown experiment 'digts'; did you mean 'digits'?"),
         ("run", "digits@x", "unknown experiment 'digits@x'"),
-        ("run", [], r"run: \[\] "),
+        ("run", [], r"run: \[\], but must be a list of at least 1"),
         (
             "defaults/exit_rul",
             "below",
@@ -93,13 +93,27 @@ def test_a_key_with_nothing_after_it_means_no_settings(empty):
             "belw",
             "defaults.exit_rule: unknown value 'belw'; did you mean 'bel",
         ),
+        (
+            "defaults/training/learning_rate",
+            "5e-3",
+            r"must be a number \(YAML reads this as a text: write 0.005\)",
+        ),
+        (
+            "experiments/digits/network/checkpoint",
+            {"file": "x", "urls": ["y"]},
+            "checkpoint: needs the key 'sha256'",
+        ),
         ("defaults/measure", "zzz", "known: entropy, max_probability, margin"),
         ("defaults/sweep/points", "many", "sweep.points: 'many', but must be a whole number"),
-        ("defaults/sweep/points", 1, "sweep.points: 1 is less than the minimum of 2"),
-        ("experiments/digits/calibration/targets", [1.5], "calibration.targets.0: 1.5 is"),
+        ("defaults/sweep/points", 1, "sweep.points: 1, but must be at least 2"),
+        (
+            "experiments/digits/calibration/targets",
+            [1.5],
+            r"targets.0: 1.5, but must be less than 1 \(a share: 0.9 for 90 %\)",
+        ),
         ("experiments/digits", [], r"experiments.digits: \[\], but must be a map"),
-        ("experiments/a b", {}, "experiments: 'a b' does not match"),
-        ("experiments", None, "experiments: {} "),
+        ("experiments/a b", {}, "experiments: 'a b', but must be letters, digits"),
+        ("experiments", None, "experiments: {}, but must be a map of at least 1"),
         (
             "experiments/digits/selection/criterion",
             "most_accurate",
@@ -118,7 +132,7 @@ def test_a_key_with_nothing_after_it_means_no_settings(empty):
         (
             "experiments/published/network/checkpoint/sha256",
             "abc",
-            "published.network.checkpoint.sha256: 'abc' does not match",
+            "published.network.checkpoint.sha256: 'abc', but must be 64 digits",
         ),
     ],
 )

@@ -7,6 +7,7 @@ from early_exit.evaluation import (
     Agreement,
     check,
     compare,
+    doubtful_times,
     evaluate,
     per_exit,
     points_on_test,
@@ -77,6 +78,12 @@ def test_what_a_run_gave():
     assert result["static"]["accuracy"] == records.correct[:, -1].mean()
     # The whole network runs no head but the last.
     assert result["static"]["macs"] == 63e6
+
+
+@pytest.mark.parametrize(("ms", "doubtful"), [(1.0, False), (1.4, False), (1.6, True), (0.6, True)])
+def test_a_time_far_from_its_prediction_is_doubtful(ms, doubtful):
+    result = {"selected": {"ms_per_sample": ms, "ms_per_sample_predicted": 1.0}}
+    assert bool(doubtful_times(result)) is doubtful
 
 
 def test_exit_by_exit():

@@ -32,6 +32,7 @@ def tables():
     chosen = {"policy": policy.to_json(), "method": "percentile", "target": 0.7, "why": ""}
     measured = {"static": 2.0, "all_heads": 2.5, "policy": 1.0, "ideal": 0.9}
     evaluation = evaluate(policy, test, run, Agreement(60, 0, 0), costs, measured)
+    evaluation["timing"] = {"batch_size": 8, "threads": 2}
     manifest = {"dataset": "made", "classes": 4}
     grid = threshold_grid("entropy", 4, 20)
     return {

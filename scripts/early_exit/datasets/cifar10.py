@@ -54,7 +54,10 @@ def prepare(data_dir: Path, settings: dict[str, Any]) -> dict[str, str]:
     folder = data_dir / FOLDER
     if not folder.exists():
         mirrors = settings["mirrors"] or MIRRORS
-        archive = fetch(data_dir / ARCHIVE, mirrors, ARCHIVE_SHA256)
+        try:
+            archive = fetch(data_dir / ARCHIVE, mirrors, ARCHIVE_SHA256)
+        except InputError as error:
+            raise InputError(f"{folder}: there is no such folder, and {error}") from error
         unpack(archive, data_dir, FOLDER)
     check_files(folder, FILES, f"delete {folder} to have it downloaded again")
     return {f"{FOLDER}/{name}": f"md5:{digest}" for name, digest in FILES.items()}

@@ -14,6 +14,8 @@ from early_exit.figures import style
 # Of the longest time, between labels; and of the accuracies' span, above an interval.
 LABEL_GAP = 0.06
 LABEL_RISE = 0.06
+# No accuracy is above 100 %; the rest is for labels.
+TOP = 101.5
 
 
 def draw(tables: dict[str, Any]) -> Figure:
@@ -28,10 +30,10 @@ def draw(tables: dict[str, Any]) -> Figure:
             rows.ms_per_sample,
             100 * rows.accuracy,
             yerr=[100 * half for half in half_widths],
-            fmt="o-",
+            fmt="o",
             color=next(colours),
             capsize=3,
-            linewidth=1,
+            elinewidth=1,
             label=f"{method}, 95 % interval",
         )
         _labels(axes, rows, points)
@@ -41,7 +43,8 @@ def draw(tables: dict[str, Any]) -> Figure:
     style.mark_chosen(axes, chosen.ms_per_sample, 100 * chosen.accuracy)
     axes.set_xlim(left=0)
     axes.margins(y=0.15)
-    axes.set(xlabel=style.TIME, ylabel="accuracy on test (%)")
+    axes.set_ylim(top=min(axes.get_ylim()[1], TOP))
+    axes.set(xlabel=f"{style.TIME}\n{style.batches(summary)}", ylabel="accuracy on test (%)")
     axes.set_title(f"{summary['experiment']}: calibrated policies, labelled by desired accuracy")
     axes.legend(loc="best")
     return figure

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import matplotlib
 
@@ -50,14 +51,24 @@ def exit_colours(exits: int) -> list:
     return [shades(0.08 + 0.87 * k / max(1, exits - 1)) for k in range(exits)]
 
 
+# What is compared with a threshold: low is sure.
+MEASURES = {"entropy": "entropy", "max_probability": "1 - max probability", "margin": "1 - margin"}
+
+
 def threshold_unit(measure: str) -> str:
     """The label of a threshold's axis."""
-    return "threshold (nats)" if measure == "entropy" else f"threshold ({measure})"
+    return "threshold (nats)" if measure == "entropy" else f"threshold on {MEASURES[measure]}"
 
 
 def rule_words(rule: str, measure: str) -> str:
     """What a rule does, for a legend."""
-    return f"leave when {measure.replace('_', ' ')} is {rule} the threshold"
+    return f"leave when {MEASURES[measure]} is {rule} the threshold"
+
+
+def batches(summary: dict[str, Any]) -> str:
+    """How times were taken, for a title."""
+    timing = summary["timing"]
+    return f"in batches of {timing['batch_size']}, {timing['threads']} threads"
 
 
 def mark_whole_network(axes: Axes, x: float, accuracy: float) -> None:

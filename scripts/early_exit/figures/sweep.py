@@ -40,7 +40,7 @@ def draw(tables: dict[str, Any]) -> Figure:
     figure.legend(handles, labels, loc="outside lower center", ncols=4)
     figure.suptitle(
         f"{summary['experiment']}: one threshold for all exits, {summary['samples']['test']:,} test"
-        " pictures, time predicted from stage prices"
+        f" pictures; time predicted from stage prices, {style.batches(summary)}"
     )
     return figure
 
@@ -61,10 +61,15 @@ def caption(tables: dict[str, Any]) -> str:
     rule = summary["selected"]["exit_rule"]
     curve = sweep[sweep.exit_rule == rule].sort_values("threshold")
     first, last = curve.iloc[0], curve.iloc[-1]
+    points = tables["points"]
+    whole = points[points.method == "whole_network"].iloc[0]
     return (
         f"Of {len(curve)} thresholds under the rule {rule}, the first, {first.threshold:g}, gives"
-        f" {first.accuracy:.2%} at {first.macs / 1e6:.2f} M MACs a picture, the last,"
-        f" {last.threshold:.3f}, {last.accuracy:.2%} at {last.macs / 1e6:.2f} M MACs. The dotted"
-        f" lines and the square are the whole network: {summary['static']['accuracy']:.2%} at"
-        f" {summary['static']['macs'] / 1e6:.2f} M MACs."
+        f" {_words(first)}; the last, {last.threshold:.3f}, {_words(last)}. The dotted lines and"
+        f" the square are the whole network: {_words(whole)}. It costs less than the sweep's dearest"
+        " point, which runs every head."
     )
+
+
+def _words(point: pd.Series) -> str:
+    return f"{point.accuracy:.2%} in {point.ms_per_sample:.3f} ms ({point.macs / 1e6:.2f} M MACs)"

@@ -123,10 +123,11 @@ def _read_state(path: Path) -> dict[str, torch.Tensor]:
 
 
 def _no_checkpoint(path: Path, error: Exception) -> str:
-    reason = f"{type(error).__name__}: {error}".strip().splitlines()[0][:120]
+    # The reader's own words where they are words; a KeyError's number says nothing.
+    reason = f" ({str(error).strip().splitlines()[0][:120]})" if " " in str(error) else ""
     return (
-        f"{path}: no checkpoint that can be read safely ({reason}); it must be a PyTorch state dict"
-        " of plain tensors or a .safetensors file: fetch it again or save it anew"
+        f"{path}: no checkpoint that can be read safely{reason}; it must be a PyTorch state dict of"
+        " plain tensors or a .safetensors file: fetch it again or save it anew"
     )
 
 
