@@ -26,6 +26,13 @@ def main(snakemake):
         (files.records, records.identity), origin(files.policy), origin(files.machine)
     )
     images = datasets.load(params.data_dir, "test", params.dataset).images
+    own, plain = (networks.load(files.network)[0] for _ in range(2))
+    calibration = read_records(files.calibration, logits=needs_logits)
+    across = policies_across(calibration, policy.measure, policy.rule, settings["policies"])
+    predicted = predicted_against_measured(
+        own, across, records, images, costs, settings["pictures"], engine
+    )
+    published, ours = time_as_published(plain, own, policy, images, batch_size, engine)
     copies = {name: networks.load(files.network)[0] for name in settings["precisions"]}
     table = speed_table(
         copies,
@@ -37,13 +44,6 @@ def main(snakemake):
         settings["pictures"],
         engine,
     )
-    own, plain = (networks.load(files.network)[0] for _ in range(2))
-    calibration = read_records(files.calibration, logits=needs_logits)
-    across = policies_across(calibration, policy.measure, policy.rule, settings["policies"])
-    predicted = predicted_against_measured(
-        own, across, records, images, costs, settings["pictures"], engine
-    )
-    published, ours = time_as_published(plain, own, policy, images, batch_size, engine)
     machine = read_json(files.machine) | {"threads": threads}
     machine["as_published_ms"], machine["policy_ms"] = published, ours
     write_table(snakemake.output.speed, table)

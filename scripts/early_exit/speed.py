@@ -161,7 +161,7 @@ def predicted_against_measured(
         batch = engine.pictures(images[start : start + size])
         for number in np.roll(np.arange(len(runners)), turn):
             times[number, turn] = milliseconds(runners[number], batch, engine=engine)
-    measured = np.mean(times[:, 1:], axis=1) / size
+    measured = np.median(times[:, 1:], axis=1) / size
     points = [simulate(policy, records, costs) for policy in policies]
     predicted = np.array([point.ms for point in points])
     return pd.DataFrame(

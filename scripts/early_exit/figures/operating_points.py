@@ -25,18 +25,19 @@ def draw(tables: dict[str, Any]) -> Figure:
     colours = iter((style.BLUE, style.GREEN, style.PINK, style.SKY, style.ORANGE))
     for method, rows in points[points.method != "whole_network"].groupby("method"):
         rows = rows.sort_values("target")
+        colour = next(colours)
         half_widths = [rows.accuracy - rows.accuracy_low, rows.accuracy_high - rows.accuracy]
         axes.errorbar(
             rows.ms_per_sample,
             100 * rows.accuracy,
             yerr=[100 * half for half in half_widths],
             fmt="o",
-            color=next(colours),
+            color=colour,
             capsize=3,
             elinewidth=1,
             label=f"{method}, 95 % interval",
         )
-        _labels(axes, rows, points)
+        _labels(axes, rows, points, colour)
     whole = points[points.method == "whole_network"].iloc[0]
     chosen = points[points.chosen].iloc[0]
     style.mark_whole_network(axes, whole.ms_per_sample, 100 * whole.accuracy)
@@ -50,7 +51,7 @@ def draw(tables: dict[str, Any]) -> Figure:
     return figure
 
 
-def _labels(axes: Axes, rows: pd.DataFrame, points: pd.DataFrame) -> None:
+def _labels(axes: Axes, rows: pd.DataFrame, points: pd.DataFrame, colour: str) -> None:
     """The desired accuracies, side by side above their points; what coincides shares a label."""
     gap = points.ms_per_sample.max() * LABEL_GAP
     rise = 100 * (points.accuracy_high.max() - points.accuracy_low.min()) * LABEL_RISE
@@ -63,6 +64,7 @@ def _labels(axes: Axes, rows: pd.DataFrame, points: pd.DataFrame) -> None:
             (time, 100 * accuracy),
             xytext=(place, 100 * group.accuracy_high.iloc[0] + rise),
             fontsize=9,
+            color=colour,
             ha="left",
             arrowprops={"arrowstyle": "-", "color": style.GREY, "linewidth": 0.6},
         )

@@ -66,8 +66,8 @@ def caption(tables: dict[str, Any]) -> str:
     return (
         f"Of {len(curve)} thresholds under the rule {rule}, the first, {first.threshold:g}, gives"
         f" {_words(first)}; the last, {last.threshold:.3f}, {_words(last)}. The dotted lines and"
-        f" the square are the whole network: {_words(whole)}. It costs less than the sweep's dearest"
-        " point, which runs every head."
+        f" the square are the whole network: {_words(whole)}. The sweep's dearest point costs more,"
+        " since it runs every head."
     )
 
 
