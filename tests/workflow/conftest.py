@@ -21,7 +21,7 @@ SMALL = {
     "training": {"epochs": 1, "batch_size": 128, "learning_rate": 0.005},
     "cost": {"repeats": 3},
     "evaluation": {"timed_batches": 2},
-    "calibration": {"targets": [0.3, 0.6, 0.9]},
+    "calibration": {"methods": ["percentile"], "targets": [0.3, 0.6, 0.9]},
     "selection": {"criterion": "most_accurate", "latency_budget_ms": 1000.0},
 }
 

@@ -22,6 +22,7 @@ RULES = {
     "evaluation": {"evaluate", "evaluate_policy", "simulate_policies"},
     "summary": {"summarise", "write_summary"},
     "figures": {"figures", "draw_figures"},
+    "speed": {"speed", "measure_speed", "draw_speed"},
     "replication": {"replicate", "replicate_published", "draw_replication"},
 }
 
@@ -98,6 +99,27 @@ def test_the_figures_are_there_as_svg_and_png(finished_once):
             assert len(np.unique(np.asarray(picture.convert("L")))) > 20
 
 
+def test_the_speed_of_every_batch_size(finished):
+    settings = {"batch_sizes": [1, 16], "pictures": 32, "policies": 4, "precisions": ["fp32"]}
+    finished.edit("config.yaml", "    evaluation:", f"    speed: {settings}\n    evaluation:")
+    finished.run("--cores", "2", "speed", check=True)
+    speed = pd.read_csv(finished.path("speed/speed.csv"))
+    assert speed.batch_size.tolist() == [1, 16]
+    assert (speed[["static", "all_heads", "dynamic", "ideal"]] > 0).all(axis=None)
+    assert len(pd.read_csv(finished.path("speed/predicted.csv"))) == 4
+    assert "times as fast" in finished.path("figures/speed.txt").read_text()
+    # It is an extra: what was finished stays finished.
+    assert finished.planned() == {}
+
+
+def test_the_run_ends_with_the_headline(finished):
+    finished.path("summary.json").unlink()
+    finished.path("figures/sweep.svg").unlink()
+    shown = finished.run("--cores", "2", check=True)
+    assert "small: " in shown.stdout + shown.stderr
+    assert "times as fast as the whole network" in shown.stdout + shown.stderr
+
+
 def test_nothing_is_left_lying_about(finished_once):
     names = [p.name for p in (finished_once.folder / "results").rglob("*")]
     assert not [name for name in names if name.startswith(".") or name.endswith(".part")]
@@ -159,6 +181,7 @@ def test_every_rule_is_documented(project):
         ("evaluate", "evaluate_policy"),
         ("summarise", "write_summary"),
         ("figures", "draw_figures"),
+        ("speed", "measure_speed"),
     ],
 )
 def test_each_stage_has_a_target(project, target, last):
