@@ -1,8 +1,8 @@
 # Networks with early exits: run once, then sweep, calibrate, choose, check and draw.
 #
 #   data -> network -> exits -> sweep ------------------------> figures -> report
-#                  |         -> calibration -> selection -> evaluation -^
-#                  +-> cost --^
+#                   |        -> calibration -> selection -> evaluation --^
+#                   +-> cost --^
 #
 # config.yaml says what is run, rules/ when, scripts/ what, scripts/early_exit/ how.
 from snakemake.utils import min_version
