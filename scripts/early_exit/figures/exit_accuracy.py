@@ -60,10 +60,12 @@ def _points(
         axes.annotate(
             f"{100 * value:.1f}",
             (place, 100 * value),
-            xytext=(6, 0),
+            xytext=(7, 0),
             textcoords="offset points",
             va="center",
             fontsize=8,
+            bbox=style.CLEAR,
+            zorder=1.5,
         )
 
 

@@ -11,11 +11,11 @@ from matplotlib.figure import Figure
 
 from early_exit.figures import style
 
-# Of the longest time, between labels; and of the accuracies' span, above an interval.
+# Of the longest time, between labels; and of the accuracies' span, below an interval.
 LABEL_GAP = 0.06
 LABEL_RISE = 0.06
-# No accuracy is above 100 %; the rest is for labels.
-TOP = 101.5
+# No accuracy is above 100 %.
+TOP = 100.5
 
 
 def draw(tables: dict[str, Any]) -> Figure:
@@ -52,7 +52,7 @@ def draw(tables: dict[str, Any]) -> Figure:
 
 
 def _labels(axes: Axes, rows: pd.DataFrame, points: pd.DataFrame, colour: str) -> None:
-    """The desired accuracies, side by side above their points; what coincides shares a label."""
+    """The desired accuracies, side by side below their points; what coincides shares a label."""
     gap = points.ms_per_sample.max() * LABEL_GAP
     rise = 100 * (points.accuracy_high.max() - points.accuracy_low.min()) * LABEL_RISE
     free_from = -gap
@@ -62,10 +62,12 @@ def _labels(axes: Axes, rows: pd.DataFrame, points: pd.DataFrame, colour: str) -
         axes.annotate(
             ", ".join(f"{target:g}" for target in group.target),
             (time, 100 * accuracy),
-            xytext=(place, 100 * group.accuracy_high.iloc[0] + rise),
+            xytext=(place, 100 * group.accuracy_low.iloc[0] - rise),
             fontsize=9,
             color=colour,
             ha="left",
+            bbox=style.CLEAR,
+            zorder=1.5,
             arrowprops={"arrowstyle": "-", "color": style.GREY, "linewidth": 0.6},
         )
 

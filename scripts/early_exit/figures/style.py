@@ -34,6 +34,9 @@ SETTINGS = {
     "svg.fonttype": "none",
 }
 
+# Behind a label, so that lines do not run through it.
+CLEAR = {"boxstyle": "square,pad=0.1", "facecolor": "white", "edgecolor": "none", "alpha": 0.85}
+
 TIME = "time per picture (ms, predicted from stage prices)"
 ACCURACY = "accuracy (%)"
 
