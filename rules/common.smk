@@ -18,6 +18,7 @@ sys.path.append(str(SCRIPTS))
 from early_exit.configuration import configure
 from early_exit.errors import InputError
 from early_exit.fingerprint import fingerprint
+from stage_runner import processors
 
 
 def checked_configuration():
@@ -93,11 +94,6 @@ def threads(path):
         return max(1, int(setting(path)(wildcards) * share))
 
     return value
-
-
-def processors():
-    """Processors that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
 
 
 def all_cores():

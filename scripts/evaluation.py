@@ -3,8 +3,6 @@
 import logging
 from dataclasses import asdict
 
-import numpy as np
-
 from early_exit import datasets, networks
 from early_exit.engine import Engine
 from early_exit.evaluation import (
@@ -44,10 +42,7 @@ def main(snakemake):
     logging.info("Run against simulation: %s", agreement)
     if engine.precision == "fp32":
         check(agreement, files.records)
-    shares = np.bincount(run.exit, minlength=policy.exits) / len(records)
-    times = time_policy(
-        network, policy, shares, data.images, batch_size, params.timed_batches, engine
-    )
+    times = time_policy(network, policy, data.images, batch_size, params.timed_batches, engine)
     costs = costs_of(files)
     result = evaluate(policy, records, run, agreement, costs, asdict(times))
     if doubt := doubtful_times(result):

@@ -68,7 +68,7 @@ def use_threads(threads: int) -> int:
     import torch
 
     _keep_freed_memory()
-    threads = max(1, min(threads, len(os.sched_getaffinity(0)) if _has_affinity() else threads))
+    threads = max(1, min(threads, processors()))
     torch.set_num_threads(threads)
     return threads
 
@@ -89,19 +89,21 @@ def _keep_freed_memory() -> None:
     mallopt(M_TRIM_THRESHOLD, (1 << 31) - 1)
 
 
-def _has_affinity() -> bool:
-    return hasattr(os, "sched_getaffinity")
+def processors() -> int:
+    """Processors that this process may use."""
+    affinity = getattr(os, "sched_getaffinity", None)
+    return len(affinity(0)) if affinity else os.cpu_count() or 1
 
 
-def origin(records: Any) -> tuple[str, dict[str, Any]]:
+def origin(path: Any) -> tuple[str, dict[str, Any]]:
     """Identity of a stage's side file, read from JSON, with its name for messages."""
     from early_exit.files import read_json
 
-    content = read_json(records)
+    content = read_json(path)
     identity = content.get("identity") if isinstance(content, dict) else None
     if not isinstance(identity, dict):
-        raise InputError(f"{records}: has no identity; delete it and run again")
-    return str(records), identity
+        raise InputError(f"{path}: has no identity; delete it and run again")
+    return str(path), identity
 
 
 def costs_of(files: Any) -> CostModel:

@@ -14,6 +14,9 @@ from early_exit.networks import MultiExitNetwork
 from early_exit.policy import Policy
 from early_exit.stopwatch import milliseconds
 
+# How often each batch is timed.
+ROUNDS = 3
+
 
 @dataclass(frozen=True)
 class Timing:
@@ -41,7 +44,6 @@ class Timing:
 def time_policy(
     network: MultiExitNetwork,
     policy: Policy,
-    exit_shares: np.ndarray,
     images: torch.Tensor,
     batch_size: int,
     most_batches: int,
@@ -49,38 +51,56 @@ def time_policy(
 ) -> Timing:
     """Time the four on the same batches, spread evenly over ``images``.
 
-    They take turns batch by batch, another going first each time; a first batch warms up. The
-    medians over the batches count.
+    On each batch they take turns, ``ROUNDS`` times, another going first each time; a first batch
+    warms up. The median over the rounds leaves out the machine's slow moments; over the batches it
+    is the mean, since a policy's time differs from batch to batch by nature.
 
     Parameters
     ----------
-    exit_shares
-        Shape (K,), the share of samples leaving at each exit under the policy.
+    images
+        Pictures (N, channels, height, width), uint8.
     most_batches
         How many batches are timed.
     """
     starts = range(0, max(1, len(images) - batch_size + 1), batch_size)
     starts = starts[:: max(1, len(starts) // most_batches)][:most_batches]
-    runs = _runs(network, EarlyExitRunner(network, policy, engine))
-    times: dict[str, list[float]] = {name: [] for name in (*runs, "parts")}
-    parts = []
-    for turn, start in enumerate([starts[0], *starts]):
+    runner = EarlyExitRunner(network, policy, engine)
+    runs = _runs(network, runner)
+    ways, parts = [], []
+    reached = np.zeros(policy.exits)
+    for start in (starts[0], *starts):
         batch = engine.pictures(images[start : start + batch_size])
-        order = [*times][turn % 4 :] + [*times][: turn % 4]
-        for name in order:
-            if name == "parts":
-                parts.append(_time_parts(network, batch, engine))
-            else:
-                times[name].append(milliseconds(runs[name], batch, engine=engine))
+        found = [_round(runs, network, batch, engine, turn) for turn in range(ROUNDS)]
+        ways.append(np.median([times for times, _ in found], axis=0))
+        parts.append(np.median([times for _, times in found], axis=0))
+    for start in starts:
+        exits = runner(engine.pictures(images[start : start + batch_size]))[1].cpu().numpy()
+        reached += [(exits >= k).sum() for k in range(policy.exits)]
     samples = min(batch_size, len(images))
-    median = {name: float(np.median(found[1:])) / samples for name, found in times.items() if found}
-    stage, head = np.median(parts[1:], axis=0) / samples
-    reach = 1.0 - np.cumsum(exit_shares) + exit_shares
-    ideal = float(reach @ (stage + head * np.array(policy.heads_run)))
-    return Timing(median["static"], median["all_heads"], median["policy"], ideal)
+    static, all_heads, early = np.mean(ways[1:], axis=0) / samples
+    stage, head = np.mean(parts[1:], axis=0) / samples
+    reach = reached / (samples * len(starts))
+    ideal = reach @ (stage + head * np.array(policy.heads_run))
+    return Timing(float(static), float(all_heads), float(early), float(ideal))
 
 
-def _runs(network: MultiExitNetwork, runner: EarlyExitRunner) -> dict[str, Callable]:
+def _round(
+    runs: list[Callable],
+    network: MultiExitNetwork,
+    batch: torch.Tensor,
+    engine: Engine,
+    turn: int,
+) -> tuple[list[float], np.ndarray]:
+    """Milliseconds of each run, and of each stage and head, the runs in another order each turn."""
+    times = [0.0] * len(runs)
+    for number in np.roll(np.arange(len(runs)), turn):
+        times[number] = milliseconds(runs[number], batch, engine=engine)
+    return times, _time_parts(network, batch, engine)
+
+
+def _runs(network: MultiExitNetwork, runner: EarlyExitRunner) -> list[Callable]:
+    """The whole network with its last head, with every head, and the policy."""
+
     @torch.inference_mode()
     def static(batch: torch.Tensor) -> torch.Tensor:
         features = batch
@@ -92,7 +112,7 @@ def _runs(network: MultiExitNetwork, runner: EarlyExitRunner) -> dict[str, Calla
     def all_heads(batch: torch.Tensor) -> torch.Tensor:
         return network(batch)
 
-    return {"static": static, "all_heads": all_heads, "policy": runner}
+    return [static, all_heads, runner]
 
 
 @torch.inference_mode()

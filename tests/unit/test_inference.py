@@ -1,3 +1,5 @@
+import time
+
 import numpy as np
 import pytest
 import torch
@@ -114,11 +116,34 @@ def test_pictures_are_scaled_to_one():
 def test_four_ways_are_timed_on_the_same_pictures():
     network = SmallNetwork().eval()
     policy = uniform("entropy", ExitRule.BELOW, 0.5, 3)
-    shares = np.array([0.5, 0.3, 0.2])
-    times = time_policy(network, policy, shares, pictures(50), 8, 3, REFERENCE)
+    times = time_policy(network, policy, pictures(50), 8, 3, REFERENCE)
     assert min(times.static, times.all_heads, times.policy, times.ideal) > 0
-    fewer = time_policy(network, policy, shares, pictures(5), 8, 3, REFERENCE)
+    fewer = time_policy(network, policy, pictures(5), 8, 3, REFERENCE)
     assert fewer.policy > 0
+
+
+class Slow(torch.nn.Module):
+    """Ten milliseconds, whatever comes."""
+
+    def forward(self, features):
+        time.sleep(0.01)
+        return features
+
+
+@pytest.mark.parametrize("stay", [0.3, 0.7])
+def test_a_time_is_the_mean_over_pictures_not_that_of_the_usual_one(stay):
+    """One by one, most pictures are all quick or all slow: their median says nothing."""
+    network, images = SmallNetwork(exits=2).eval(), pictures(40)
+    network.stages[1] = torch.nn.Sequential(Slow(), network.stages[1])
+    logits = all_exits(SmallNetwork(exits=2).eval(), images, 40, REFERENCE)
+    entropies = from_logits(np.arange(40), np.arange(40) % 4, logits, {}).entropy
+    threshold = float(np.quantile(entropies[:, 0], 1 - stay))
+    policy = uniform("entropy", ExitRule.BELOW, threshold, 2)
+    times = time_policy(network, policy, images, 1, 40, REFERENCE)
+    # A sleep may last longer than it should, but not shorter.
+    assert 10 * stay - 1 < times.policy < 10 * stay + 3
+    assert 10 * stay - 1 < times.ideal < 10 * stay + 3
+    assert times.static > 10
 
 
 @pytest.mark.parametrize("memory_format", [torch.channels_last, torch.contiguous_format])
