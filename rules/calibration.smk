@@ -17,6 +17,7 @@ rule calibrate_thresholds:
         records="results/{experiment}/exits/calibration.parquet",
         costs="results/{experiment}/cost/cost.csv",
         machine="results/{experiment}/cost/cost.json",
+        temperatures=temperatures,
     output:
         points="results/{experiment}/calibration/{method}.csv",
     log:
@@ -28,6 +29,8 @@ rule calibrate_thresholds:
     params:
         code=code("calibration", "calibration.{method}", "uncertainty.{measure}"),
         targets=setting("calibration/targets"),
+        cost=setting("calibration/cost"),
+        delta=setting("calibration/delta"),
         measure=setting("measure"),
         exit_rule=setting("exit_rule"),
     script:

@@ -165,6 +165,13 @@ def checkpoint(wildcards):
     return found if isinstance(found, str) else []
 
 
+def temperatures(wildcards):
+    """The exits' temperatures where the experiment scales them; else nothing."""
+    if not experiment(wildcards)["temperature_scaling"]:
+        return []
+    return "results/{experiment}/temperature/temperatures.json"
+
+
 def calibrated(wildcards):
     """The tables of the experiment's calibration methods."""
     methods = experiment(wildcards)["calibration"]["methods"]

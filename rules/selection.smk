@@ -14,6 +14,7 @@ rule select_policy:
         records="results/{experiment}/exits/calibration.parquet",
         costs="results/{experiment}/cost/cost.csv",
         machine="results/{experiment}/cost/cost.json",
+        temperatures=temperatures,
     output:
         policy="results/{experiment}/selection/policy.json",
     log:

@@ -13,6 +13,7 @@ rule sweep_thresholds:
         records="results/{experiment}/exits/{split}.parquet",
         costs="results/{experiment}/cost/cost.csv",
         machine="results/{experiment}/cost/cost.json",
+        temperatures=temperatures,
     output:
         sweep="results/{experiment}/sweep/{split}.csv",
         cutoffs="results/{experiment}/sweep/{split}_cutoffs.csv",
@@ -26,5 +27,6 @@ rule sweep_thresholds:
         code=code("sweep", "uncertainty.{measure}"),
         sweep=setting("sweep"),
         measure=setting("measure"),
+        exit_rule=setting("exit_rule"),
     script:
         "../scripts/sweep.py"

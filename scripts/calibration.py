@@ -2,23 +2,16 @@
 
 from early_exit.calibration import calibrate
 from early_exit.files import write_table
-from early_exit.policy import ExitRule
-from early_exit.records import check_same_origin, read_records
-from stage_runner import costs_of, origin, run_stage
+from early_exit.targets import Target
+from stage_runner import costs_of, read_seen, run_stage
 
 
 def main(snakemake):
     params = snakemake.params
-    records = read_records(snakemake.input.records, logits=params.measure != "entropy")
-    check_same_origin((snakemake.input.records, records.identity), origin(snakemake.input.machine))
-    points = calibrate(
-        snakemake.wildcards.method,
-        records,
-        costs_of(snakemake.input),
-        params.targets,
-        params.measure,
-        ExitRule(params.exit_rule),
-    )
+    records, sees = read_seen(snakemake.input, params)
+    targets = [Target.parse(target, params.delta) for target in params.targets]
+    method, costs = snakemake.wildcards.method, costs_of(snakemake.input)
+    points = calibrate(method, records, costs, targets, sees, params.cost)
     write_table(snakemake.output.points, points)
 
 

@@ -28,7 +28,7 @@ def main(snakemake):
     engine = Engine(**inference)
     chosen = read_json(files.policy)
     policy = Policy.from_json(chosen.get("policy"), files.policy)
-    records = read_records(files.records, logits=policy.measure != "entropy")
+    records = read_records(files.records, logits=policy.needs_logits)
     network, _ = networks.load(files.network)
     check_same_origin(
         (files.records, records.identity),

@@ -11,7 +11,7 @@ from stage_runner import costs_of, origin, run_stage
 def main(snakemake):
     files = snakemake.input
     policy = Policy.from_json(read_json(files.policy).get("policy"), files.policy)
-    records = read_records(files.records, logits=policy.measure != "entropy")
+    records = read_records(files.records, logits=policy.needs_logits)
     check_same_origin(
         (files.records, records.identity), origin(files.policy), origin(files.machine)
     )

@@ -20,15 +20,14 @@ def main(snakemake):
     threads, batch_size = use_threads(inference.pop("threads")), inference.pop("batch_size")
     engine, costs = Engine(**inference), costs_of(files)
     policy = Policy.from_json(read_json(files.policy).get("policy"), files.policy)
-    needs_logits = policy.measure != "entropy"
-    records = read_records(files.records, logits=needs_logits)
+    records = read_records(files.records, logits=policy.needs_logits)
     check_same_origin(
         (files.records, records.identity), origin(files.policy), origin(files.machine)
     )
     images = datasets.load(params.data_dir, "test", params.dataset).images
     own, plain = (networks.load(files.network)[0] for _ in range(2))
-    calibration = read_records(files.calibration, logits=needs_logits)
-    across = policies_across(calibration, policy.measure, policy.rule, settings["policies"])
+    calibration = read_records(files.calibration, logits=policy.needs_logits)
+    across = policies_across(calibration, policy, settings["policies"])
     predicted = predicted_against_measured(
         own, across, records, images, costs, settings["pictures"], engine
     )

@@ -17,6 +17,8 @@ from early_exit.errors import InputError
 
 if TYPE_CHECKING:
     from early_exit.cost_model import CostModel
+    from early_exit.policy import Policy
+    from early_exit.records import Records
 
 # From glibc's malloc.h.
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
@@ -104,6 +106,27 @@ def origin(path: Any) -> tuple[str, dict[str, Any]]:
     if not isinstance(identity, dict):
         raise InputError(f"{path}: has no identity; delete it and run again")
     return str(path), identity
+
+
+def read_seen(files: Any, params: Any) -> tuple[Records, Policy]:
+    """A job's `records`, and the policy that sees them as the experiment says: nobody leaves.
+
+    The job has the params `measure` and `exit_rule`, and `temperatures` where logits are scaled.
+    """
+    from early_exit.files import read_json
+    from early_exit.policy import ExitRule, whole_network
+    from early_exit.records import check_same_origin, read_records
+
+    scaled = files.get("temperatures")
+    records = read_records(files.records, logits=params.measure != "entropy" or bool(scaled))
+    identities = [(files.records, records.identity), origin(files.machine)]
+    temperatures = None
+    if scaled:
+        identities.append(origin(scaled))
+        temperatures = tuple(read_json(scaled)["temperatures"])
+    check_same_origin(*identities)
+    rule = ExitRule(params.exit_rule)
+    return records, whole_network(params.measure, rule, records.exits, temperatures)
 
 
 def costs_of(files: Any) -> CostModel:

@@ -1,34 +1,35 @@
 """Stage sweep: one threshold for all exits, over the measure's range, from the records."""
 
+from dataclasses import replace
+
 import pandas as pd
 
 from early_exit.files import write_table
 from early_exit.operating_point import simulated_table
-from early_exit.policy import ExitRule, uniform
-from early_exit.records import check_same_origin, read_records
+from early_exit.policy import ExitRule
 from early_exit.sweep import sweep, threshold_grid
-from stage_runner import costs_of, origin, run_stage
+from stage_runner import costs_of, read_seen, run_stage
 
 
 def main(snakemake):
-    measure, settings = snakemake.params.measure, snakemake.params.sweep
-    records = read_records(snakemake.input.records, logits=measure != "entropy")
-    check_same_origin((snakemake.input.records, records.identity), origin(snakemake.input.machine))
+    settings = snakemake.params.sweep
+    records, sees = read_seen(snakemake.input, snakemake.params)
     costs = costs_of(snakemake.input)
-    grid = threshold_grid(measure, records.classes, settings["points"])
-    curves = [sweep(records, costs, measure, rule, grid) for rule in ExitRule]
+    grid = threshold_grid(sees.measure, records.classes, settings["points"])
+    both = [replace(sees, rule=rule) for rule in ExitRule]
+    curves = [sweep(records, costs, seen, grid) for seen in both]
     write_table(snakemake.output.sweep, pd.concat(curves, ignore_index=True))
-    write_table(snakemake.output.cutoffs, cutoffs(records, costs, measure, settings["cutoffs"]))
+    write_table(snakemake.output.cutoffs, cutoffs(records, costs, both, settings["cutoffs"]))
 
 
-def cutoffs(records, costs, measure, thresholds):
+def cutoffs(records, costs, both, thresholds):
     """Each single threshold, exit by exit, under both rules."""
     tables = [
-        simulated_table(uniform(measure, rule, threshold, records.exits), records, costs).assign(
-            exit_rule=rule.value, cutoff=threshold
+        simulated_table(seen.at((threshold,) * (seen.exits - 1)), records, costs).assign(
+            exit_rule=seen.rule.value, cutoff=threshold
         )
         for threshold in thresholds
-        for rule in ExitRule
+        for seen in both
     ]
     if not tables:
         return pd.DataFrame(columns=["exit_rule", "cutoff"])

@@ -14,7 +14,7 @@ import pandas as pd
 
 from early_exit.errors import InputError
 from early_exit.files import read_table
-from early_exit.policy import Policy, whole_network
+from early_exit.policy import ExitRule, Policy, whole_network
 
 COLUMNS = ["part", "exit", "batch_size", "macs", "ms_per_sample"]
 PARTS = ("stage", "head", "overhead")
@@ -76,16 +76,27 @@ class CostModel:
         reach = np.clip(1.0 - np.cumsum(shares, axis=-1) + shares, 0.0, 1.0)
         return (reach * self._prices(policy, self.batch_size * reach)).sum(axis=-1)
 
-    def _prices(self, policy: Policy, sizes: np.ndarray) -> np.ndarray:
-        """Milliseconds a sample of each stage with its head, in batches of ``sizes`` (..., K)."""
-        heads = self._heads_run(policy)
+    def prices(self, unit: str) -> Prices:
+        """What thresholds are weighed by: MACs, or milliseconds in full batches."""
+        if unit == "macs":
+            return Prices(self, unit, self.stage_macs, self.head_macs)
+        whole = np.full(self.exits, self.batch_size)
+        stage = self._at_sizes(self.stage_ms, whole)
+        return Prices(self, unit, stage, self._at_sizes(self.head_ms + self.overhead_ms, whole))
+
+    def _at_sizes(self, table: np.ndarray, sizes: np.ndarray) -> np.ndarray:
+        """Each exit's column of ``table`` (B, K) between the batch sizes that were measured."""
         size = np.log(np.maximum(sizes, 1.0))
         known = np.log(self.batch_sizes)
         prices = np.empty(size.shape)
         for k in range(self.exits):
-            price = self.stage_ms[:, k] + heads[k] * (self.head_ms[:, k] + self.overhead_ms[:, k])
-            prices[..., k] = np.interp(size[..., k], known, price)
+            prices[..., k] = np.interp(size[..., k], known, table[:, k])
         return prices
+
+    def _prices(self, policy: Policy, sizes: np.ndarray) -> np.ndarray:
+        """Milliseconds a sample of each stage with its head, in batches of ``sizes`` (..., K)."""
+        heads = self._heads_run(policy)
+        return self._at_sizes(self.stage_ms + heads * (self.head_ms + self.overhead_ms), sizes)
 
     def _heads_run(self, policy: Policy) -> np.ndarray:
         if policy.exits != self.exits:
@@ -93,6 +104,78 @@ class CostModel:
                 f"policy: made for {policy.exits} exits, the costs are for {self.exits}"
             )
         return np.array(policy.heads_run)
+
+
+@dataclass(frozen=True)
+class Prices:
+    """Prices of the K stages and heads in one unit, for finding thresholds.
+
+    Attributes
+    ----------
+    costs
+        Where they come from.
+    unit
+        ``macs`` or ``ms``.
+    stage, head
+        Shape (K,). Milliseconds are those in full batches; the overhead counts with the head.
+    """
+
+    costs: CostModel
+    unit: str
+    stage: np.ndarray
+    head: np.ndarray
+
+    @property
+    def whole(self) -> float:
+        """What a sample costs that goes through all stages, without early heads."""
+        return float(self.stage.sum() + self.head[-1])
+
+    def per_exit(self, thresholds: np.ndarray) -> np.ndarray:
+        """Cost of a sample that leaves at each exit, shape (K,).
+
+        Parameters
+        ----------
+        thresholds
+            Shape (K-1,), lower leaves; where it is minus infinity the head does not run.
+        """
+        runs = np.append(np.asarray(thresholds) > -np.inf, True)
+        return np.cumsum(self.stage + self.head * runs)
+
+    def mean(self, thresholds: np.ndarray, exit_shares: np.ndarray) -> float:
+        """Mean cost of a sample; times are predicted with the batch thinning out on its way.
+
+        Parameters
+        ----------
+        exit_shares
+            Shape (K,), the shares leaving at each exit.
+        """
+        if self.unit == "macs":
+            return float(exit_shares @ self.per_exit(thresholds))
+        return float(self.costs.predicted_ms(_below(thresholds), exit_shares))
+
+    def means(self, thresholds: np.ndarray, exit_shares: np.ndarray) -> np.ndarray:
+        """Mean cost of a sample under each of T uniform thresholds, shape (T,).
+
+        Parameters
+        ----------
+        thresholds
+            Shape (T,).
+        exit_shares
+            Shape (T, K).
+        """
+        ordinary = np.zeros(len(self.stage) - 1)
+        if self.unit == "macs":
+            cost = exit_shares @ self.per_exit(ordinary)
+        else:
+            cost = self.costs.predicted_ms(_below(ordinary), exit_shares)
+        # Where nobody can leave, no head runs.
+        nobody = np.asarray(thresholds) == -np.inf
+        last = np.eye(len(self.stage))[-1]
+        return np.where(nobody, self.mean(np.full(len(ordinary), -np.inf), last), cost)
+
+
+def _below(thresholds: np.ndarray) -> Policy:
+    return Policy("entropy", ExitRule.BELOW, tuple(thresholds))
 
 
 def break_even(

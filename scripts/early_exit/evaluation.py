@@ -19,7 +19,7 @@ from early_exit.cost_model import CostModel
 from early_exit.errors import InputError
 from early_exit.operating_point import of_exits_taken, per_exit_table, simulate
 from early_exit.outcomes import Outcomes
-from early_exit.policy import Policy, whole_network
+from early_exit.policy import Policy
 from early_exit.records import Records
 from early_exit.selection import policy_of, with_whole_network
 from early_exit.statistics import wilson_interval
@@ -48,7 +48,7 @@ def compare(policy: Policy, records: Records, run: Outcomes, tie: float = TIE) -
         raise InputError(
             f"evaluation: {len(run.exit)} samples run, the records have {len(records)}"
         )
-    uncertainty = records.uncertainty(policy.measure).astype(np.float64)
+    uncertainty = records.uncertainty(policy.measure, policy.temperatures).astype(np.float64)
     taken = policy.exits_taken(uncertainty)
     rows = np.arange(len(records))
     equal = (run.exit == taken) & (run.prediction == records.prediction[rows, taken])
@@ -95,7 +95,7 @@ def evaluate(
     """
     correct = int((run.prediction == records.label).sum())
     point = of_exits_taken(policy, run.exit, correct, costs)
-    whole = simulate(whole_network(policy.measure, policy.rule, policy.exits), records, costs)
+    whole = simulate(policy.whole, records, costs)
     return {
         "samples": point.samples,
         "agreement": asdict(agreement),
@@ -158,14 +158,14 @@ def points_on_test(
     interval (``accuracy_low``, ``accuracy_high``), the ``calibration_accuracy`` and whether it is
     the ``chosen`` one.
     """
-    whole = simulate(whole_network(chosen.measure, chosen.rule, chosen.exits), records, costs)
+    whole = simulate(chosen.whole, records, costs)
     candidates = with_whole_network(calibrated, whole)
     rows = []
     for _, candidate in candidates.iterrows():
-        policy = policy_of(candidate)
+        policy = policy_of(candidate, chosen)
         point = simulate(policy, records, costs)
         low, high = wilson_interval(point.correct, point.samples)
-        own = {"method": candidate.method, "target": candidate.target}
+        own = {name: candidate.get(name) for name in ("method", "target_kind", "target")}
         interval = {"accuracy_low": low, "accuracy_high": high}
         before = {"calibration_accuracy": candidate.accuracy, "chosen": policy == chosen}
         rows.append(own | point.row() | interval | before)

@@ -49,6 +49,7 @@ class EarlyExitRunner:
     def __call__(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Prediction, exit (from 0) and uncertainty of each scaled image, shape (N,) each."""
         gone: list[tuple[torch.Tensor, ...]] = []
+        scales = self.policy.temperatures
         waiting = torch.arange(len(images), device=images.device)
         features = images
         for k, runs in enumerate(self.policy.heads_run):
@@ -58,7 +59,7 @@ class EarlyExitRunner:
             if not runs:
                 continue
             logits = self.heads[k](features).float()
-            unsure = self.measure(logits)
+            unsure = self.measure(logits if scales is None else logits / scales[k])
             prediction = logits.argmax(dim=1)
             leaving, staying = self.decide(k, unsure)
             if staying is None:

@@ -31,7 +31,7 @@ class OperatingPoint:
 
     # What every table of operating points has, thresholds and shares apart.
     COLUMNS: ClassVar[list[str]] = [
-        *("method", "target", "exit_rule", "measure"),
+        *("method", "target_kind", "target", "exit_rule", "measure"),
         *("samples", "correct", "accuracy", "macs", "ms_per_sample"),
     ]
 
@@ -64,7 +64,7 @@ class OperatingPoint:
 
 def simulate(policy: Policy, records: Records, costs: CostModel) -> OperatingPoint:
     """The operating point of ``policy`` on ``records``, without running the network."""
-    taken = policy.exits_taken(records.uncertainty(policy.measure))
+    taken = policy.exits_taken(records.uncertainty(policy.measure, policy.temperatures))
     right = records.correct[np.arange(len(records)), taken]
     return of_exits_taken(policy, taken, right.sum(), costs)
 
@@ -86,7 +86,7 @@ def of_exits_taken(
 
 def accuracy_where_left(policy: Policy, records: Records) -> tuple[np.ndarray, np.ndarray]:
     """Accuracy among those that leave at each exit (NaN where nobody does), and their number."""
-    taken = policy.exits_taken(records.uncertainty(policy.measure))
+    taken = policy.exits_taken(records.uncertainty(policy.measure, policy.temperatures))
     right = records.correct[np.arange(len(records)), taken]
     return _where_left(taken, right, policy.exits)
 
@@ -100,7 +100,7 @@ def _where_left(taken: np.ndarray, right: np.ndarray, exits: int) -> tuple[np.nd
 
 def simulated_table(policy: Policy, records: Records, costs: CostModel) -> pd.DataFrame:
     """:func:`per_exit_table` of ``policy`` on ``records``, without running the network."""
-    taken = policy.exits_taken(records.uncertainty(policy.measure))
+    taken = policy.exits_taken(records.uncertainty(policy.measure, policy.temperatures))
     right = records.correct[np.arange(len(records)), taken]
     return per_exit_table(policy, taken, right, costs)
 

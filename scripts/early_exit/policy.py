@@ -9,7 +9,7 @@ takes the rest.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Any
 
@@ -59,26 +59,54 @@ class Policy:
         Which side of a threshold leaves.
     thresholds
         K-1 floats in the unit of the measure; infinite ones mean *never* or *always*.
+    temperatures
+        K positive numbers by which the exits' logits are divided before the measure looks at them
+        (Guo et al. 2017, section 4.2), or ``None`` for logits as they are.
 
     Raises
     ------
     InputError
-        If a threshold is not a number.
+        If a threshold is not a number, or there is not one positive temperature for each exit.
     """
 
     measure: str
     rule: ExitRule
     thresholds: tuple[float, ...]
+    temperatures: tuple[float, ...] | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "thresholds", tuple(float(t) for t in self.thresholds))
         if any(math.isnan(t) for t in self.thresholds):
             raise InputError(f"policy: a threshold is not a number: {list(self.thresholds)}")
+        if self.temperatures is None:
+            return
+        object.__setattr__(self, "temperatures", tuple(float(t) for t in self.temperatures))
+        if len(self.temperatures) != self.exits or not all(
+            0 < t < math.inf for t in self.temperatures
+        ):
+            raise InputError(
+                f"policy: needs a positive temperature for each of {self.exits} exits, not"
+                f" {list(self.temperatures)}"
+            )
 
     @property
     def exits(self) -> int:
         """K, the number of exits, the last one among them."""
         return len(self.thresholds) + 1
+
+    @property
+    def needs_logits(self) -> bool:
+        """Whether the records' entropies do not suffice to simulate it."""
+        return self.measure != "entropy" or self.temperatures is not None
+
+    @property
+    def whole(self) -> Policy:
+        """The policy under which nobody leaves early and no head but the last runs."""
+        return self.at((self.rule.never,) * len(self.thresholds))
+
+    def at(self, thresholds: tuple[float, ...]) -> Policy:
+        """The policy with other thresholds."""
+        return replace(self, thresholds=thresholds)
 
     @property
     def heads_run(self) -> tuple[bool, ...]:
@@ -120,6 +148,7 @@ class Policy:
             "measure": self.measure,
             "exit_rule": self.rule.value,
             "thresholds": [words.get(t, t) for t in self.thresholds],
+            "temperatures": self.temperatures and list(self.temperatures),
         }
 
     @classmethod
@@ -137,7 +166,9 @@ class Policy:
             thresholds = tuple(
                 words[t] if isinstance(t, str) else float(t) for t in content["thresholds"]
             )
-            return cls(str(content["measure"]), rule, thresholds)
+            # Policies of earlier versions have none.
+            temperatures = content.get("temperatures")
+            return cls(str(content["measure"]), rule, thresholds, temperatures)
         except (KeyError, TypeError, ValueError) as error:
             raise InputError(
                 f"{where}: no policy ({type(error).__name__}: {error}); it needs measure, exit_rule"
@@ -145,11 +176,19 @@ class Policy:
             ) from error
 
 
-def uniform(measure: str, rule: ExitRule, threshold: float, exits: int) -> Policy:
+def uniform(
+    measure: str,
+    rule: ExitRule,
+    threshold: float,
+    exits: int,
+    temperatures: tuple[float, ...] | None = None,
+) -> Policy:
     """The policy with one threshold for all of ``exits`` exits but the last."""
-    return Policy(measure, rule, (threshold,) * (exits - 1))
+    return Policy(measure, rule, (threshold,) * (exits - 1), temperatures)
 
 
-def whole_network(measure: str, rule: ExitRule, exits: int) -> Policy:
+def whole_network(
+    measure: str, rule: ExitRule, exits: int, temperatures: tuple[float, ...] | None = None
+) -> Policy:
     """The policy under which nobody leaves early and no head but the last runs."""
-    return uniform(measure, rule, rule.never, exits)
+    return uniform(measure, rule, rule.never, exits, temperatures)

@@ -70,19 +70,26 @@ class Records:
         """Shape (N, K), whether each exit is right."""
         return self.prediction == self.label[:, None]
 
-    def uncertainty(self, measure: str) -> np.ndarray:
+    def uncertainty(
+        self, measure: str, temperatures: tuple[float, ...] | None = None
+    ) -> np.ndarray:
         """Uncertainties by the measure's name, shape (N, K), low is sure.
+
+        ``temperatures`` divide each exit's logits first.
 
         Raises
         ------
         InputError
             If the measure needs logits and they were not read.
         """
-        if measure == "entropy":
+        if measure == "entropy" and temperatures is None:
             return self.entropy
         if self.logits is None:
             raise InputError(f"records: the measure {measure} needs logits, which were not read")
-        return measures.measure(measure)(self.logits.astype(np.float64)).astype(np.float32)
+        logits = self.logits.astype(np.float64)
+        if temperatures is not None:
+            logits /= np.asarray(temperatures)[:, None]
+        return measures.measure(measure)(logits).astype(np.float32)
 
 
 def from_logits(

@@ -14,8 +14,9 @@ import pandas as pd
 
 from early_exit.calibration.percentile import percentiles
 from early_exit.operating_point import accuracy_where_left
-from early_exit.policy import ExitRule, Policy, uniform
+from early_exit.policy import ExitRule, Policy, uniform, whole_network
 from early_exit.records import Records
+from early_exit.samples import Samples
 
 BATCH = 256
 CUTOFF = 0.6
@@ -128,8 +129,14 @@ def _threshold_rows(published: Published, calibration: Records) -> list[tuple]:
 
 def corrected_policy(calibration: Records, desired: float) -> Policy:
     """The percentiles for a desired accuracy under the rule ``below``."""
-    rule = ExitRule.BELOW
-    return Policy("entropy", rule, tuple(percentiles(calibration, desired, "entropy", rule)))
+    return published_policy(calibration, desired, ExitRule.BELOW)
+
+
+def published_policy(calibration: Records, desired: float, rule: ExitRule) -> Policy:
+    """The percentiles for a desired accuracy."""
+    sees = whole_network("entropy", rule, calibration.exits)
+    samples = Samples.of(calibration, sees)
+    return sees.at(samples.of_policy(percentiles(samples, desired)))
 
 
 def overall_accuracy(policy: Policy, records: Records) -> float:

@@ -9,6 +9,8 @@
     about every second time.
 ``most_accurate``
     The most accurate policy within a latency budget.
+``certified``
+    The fastest policy with a certificate that promises enough.
 
 The whole network, nobody leaving early, is always among the candidates.
 """
@@ -33,6 +35,7 @@ USED = {
     "ratio": ("name",),
     "fastest": ("name", "accuracy_floor", "confidence"),
     "most_accurate": ("name", "latency_budget_ms"),
+    "certified": ("name", "certified_loss", "certified_bound"),
 }
 
 
@@ -43,35 +46,50 @@ class Criterion:
     Attributes
     ----------
     name
-        ``ratio``, ``fastest`` or ``most_accurate``.
+        ``ratio``, ``fastest``, ``most_accurate`` or ``certified``.
     accuracy_floor
         Least accuracy for ``fastest``, between 0 and 1.
     latency_budget_ms
         Most milliseconds a sample for ``most_accurate``.
     confidence
         With which the true accuracy is above the floor; ``None`` trusts the measured accuracy.
+    certified_loss, certified_bound
+        What ``certified`` wants a promise about, ``drop`` or ``error``, and the largest that may be
+        promised.
     """
 
     name: str
     accuracy_floor: float | None = None
     latency_budget_ms: float | None = None
     confidence: float | None = None
+    certified_loss: str = "drop"
+    certified_bound: float | None = None
 
 
 def with_whole_network(calibrated: list[pd.DataFrame], whole: OperatingPoint) -> pd.DataFrame:
     """All candidates in one table, the whole network last, without a target."""
-    own = pd.DataFrame([{"method": WHOLE_NETWORK, "target": np.nan, **whole.row()}])
-    return pd.concat([*calibrated, own], ignore_index=True)
+    own = pd.DataFrame([{"method": WHOLE_NETWORK, **whole.row()}])
+    # A method may have taken none of the targets.
+    tables = [table for table in (*calibrated, own) if len(table)]
+    return pd.concat(tables, ignore_index=True)
 
 
-def choose(candidates: pd.DataFrame, criterion: Criterion) -> dict[str, Any]:
-    """The chosen policy, what it gives on the calibration split, and why: for ``policy.json``."""
+def choose(candidates: pd.DataFrame, criterion: Criterion, sees: Policy) -> dict[str, Any]:
+    """The chosen policy, what it gives on the calibration split, and why: for ``policy.json``.
+
+    Parameters
+    ----------
+    sees
+        The policy whose temperatures the candidates were found with.
+    """
     row, reason = select(candidates, criterion)
     columns = ("accuracy", "macs", "ms_per_sample")
     return {
-        "policy": policy_of(row).to_json(),
+        "policy": policy_of(row, sees).to_json(),
         "method": str(row["method"]),
-        "target": None if np.isnan(row["target"]) else float(row["target"]),
+        "target_kind": _known(row.get("target_kind")),
+        "target": _known(row.get("target")),
+        "certificate": certificate_of(row),
         "why": f"{reason}, of {len(candidates)} candidates on {int(row['samples'])} samples",
         "criterion": {k: v for k, v in asdict(criterion).items() if k in USED[criterion.name]},
         "calibration": {name: float(row[name]) for name in columns},
@@ -92,9 +110,13 @@ def select(candidates: pd.DataFrame, criterion: Criterion) -> tuple[pd.Series, s
     InputError
         If no candidate keeps to the limit, naming the nearest.
     """
-    return {"ratio": _ratio, "fastest": _fastest, "most_accurate": _most_accurate}[criterion.name](
-        candidates, criterion
-    )
+    criteria = {
+        "ratio": _ratio,
+        "fastest": _fastest,
+        "most_accurate": _most_accurate,
+        "certified": _certified,
+    }
+    return criteria[criterion.name](candidates, criterion)
 
 
 def _ratio(candidates: pd.DataFrame, criterion: Criterion) -> tuple[pd.Series, str]:
@@ -141,8 +163,43 @@ def _most_accurate(candidates: pd.DataFrame, criterion: Criterion) -> tuple[pd.S
     return chosen, f"most accurate within {budget:g} ms a sample"
 
 
-def policy_of(row: pd.Series) -> Policy:
-    """The policy in a row of a table of operating points."""
+def _certified(candidates: pd.DataFrame, criterion: Criterion) -> tuple[pd.Series, str]:
+    loss, most = criterion.certified_loss, criterion.certified_bound
+    if "certified_p_value" in candidates:
+        held = candidates.certified_p_value.notna() & (candidates.certified_loss == loss)
+        allowed = candidates[held & (candidates.certified_bound <= most + 1e-12)]
+    else:
+        allowed = candidates[:0]
+    if allowed.empty:
+        raise InputError(
+            f"selection.criterion: no policy has a certificate that its {loss} is at most {most:g};"
+            " put certified or certified_path into calibration.methods and the bound into"
+            " calibration.targets, or give them more calibration samples"
+        )
+    chosen = allowed.sort_values(["ms_per_sample", "macs"]).iloc[0]
+    sure = 1 - chosen.certified_delta
+    promise = f"a {loss} of at most {chosen.certified_bound:g} with probability {sure:g}"
+    return chosen, f"fastest that promises {promise}"
+
+
+def certificate_of(row: pd.Series) -> dict[str, Any] | None:
+    """What a candidate promises, or ``None``."""
+    prefix = "certified_"
+    if pd.isna(row.get("certified_p_value", np.nan)):
+        return None
+    return {k.removeprefix(prefix): _known(v) for k, v in row.items() if k.startswith(prefix)}
+
+
+def _known(value: Any) -> Any:
+    """A cell for JSON: ``None`` where it is empty."""
+    if value is None or pd.isna(value):
+        return None
+    return value if isinstance(value, str) else float(value)
+
+
+def policy_of(row: pd.Series, sees: Policy) -> Policy:
+    """The policy in a row of a table of operating points, with the temperatures of ``sees``."""
     numbers = [int(m[1]) for c in row.index if (m := re.fullmatch(r"threshold_(\d+)", c))]
     thresholds = tuple(float(row[f"threshold_{k}"]) for k in sorted(numbers))
-    return Policy(str(row["measure"]), ExitRule(row["exit_rule"]), thresholds)
+    rule = ExitRule(row["exit_rule"])
+    return Policy(str(row["measure"]), rule, thresholds, sees.temperatures)

@@ -17,7 +17,7 @@ from early_exit.engine import Engine
 from early_exit.inference import EarlyExitRunner, run_policy
 from early_exit.networks import MultiExitNetwork
 from early_exit.operating_point import simulate
-from early_exit.policy import ExitRule, Policy, uniform
+from early_exit.policy import Policy
 from early_exit.records import Records
 from early_exit.stopwatch import milliseconds
 from early_exit.timing import ROUNDS, time_policy
@@ -122,11 +122,11 @@ def time_as_published(
     return float(published), float(ours)
 
 
-def policies_across(records: Records, measure: str, rule: ExitRule, count: int) -> list[Policy]:
+def policies_across(records: Records, sees: Policy, count: int) -> list[Policy]:
     """Uniform policies from hardly anybody to nearly everybody leaving early."""
-    early = records.uncertainty(measure)[:, :-1].astype(np.float64)
-    levels = np.linspace(0.02, 0.98, count)
-    return [uniform(measure, rule, t, records.exits) for t in np.quantile(early, levels)]
+    seen = records.uncertainty(sees.measure, sees.temperatures)[:, :-1].astype(np.float64)
+    levels = np.quantile(seen, np.linspace(0.02, 0.98, count))
+    return [sees.at((threshold,) * (sees.exits - 1)) for threshold in levels]
 
 
 def predicted_against_measured(

@@ -38,10 +38,13 @@ def summarise(
         "static": evaluation["static"],
         "selected": {
             "method": chosen["method"],
+            "target_kind": chosen["target_kind"],
             "target": chosen["target"],
+            "certificate": chosen["certificate"],
             "exit_rule": policy["exit_rule"],
             "measure": policy["measure"],
             "thresholds": policy["thresholds"],
+            "temperatures": policy["temperatures"],
             "accuracy": run["accuracy"],
             "accuracy_interval": run["accuracy_interval"],
             "macs": run["macs"],

@@ -13,8 +13,9 @@ import pandas as pd
 
 from early_exit import uncertainty as measures
 from early_exit.cost_model import CostModel
-from early_exit.policy import ExitRule, uniform
+from early_exit.policy import Policy
 from early_exit.records import Records
+from early_exit.samples import Samples
 
 
 def threshold_grid(measure: str, classes: int, points: int) -> np.ndarray:
@@ -22,17 +23,15 @@ def threshold_grid(measure: str, classes: int, points: int) -> np.ndarray:
     return np.linspace(0.0, measures.maximum(measure, classes), points)
 
 
-def sweep(
-    records: Records, costs: CostModel, measure: str, rule: ExitRule, thresholds: np.ndarray
-) -> pd.DataFrame:
+def sweep(records: Records, costs: CostModel, sees: Policy, thresholds: np.ndarray) -> pd.DataFrame:
     """The operating point of each uniform threshold.
 
     Parameters
     ----------
     records, costs
         K exits' records of N samples, and the prices of K stages and heads.
-    measure, rule
-        What is compared with the threshold, and which side leaves.
+    sees
+        The policy whose measure, rule and temperatures are used; its thresholds are not.
     thresholds
         Shape (T,), finite, in the unit of the measure.
 
@@ -42,11 +41,13 @@ def sweep(
         T rows: ``exit_rule``, ``threshold``, ``accuracy``, ``macs``, ``ms_per_sample`` and
         ``share_1`` .. ``share_K``.
     """
-    shares, accuracy = curves(records.uncertainty(measure), records.correct, rule, thresholds)
-    priced = uniform(measure, rule, 0.0, records.exits)
+    samples = Samples.of(records, sees)
+    turned = sees.rule.sign * thresholds
+    shares, accuracy = curves(samples.uncertainty, samples.correct, turned)
+    priced = sees.at((0.0,) * (sees.exits - 1))
     return pd.DataFrame(
         {
-            "exit_rule": rule.value,
+            "exit_rule": sees.rule.value,
             "threshold": thresholds,
             "accuracy": accuracy,
             "macs": shares @ costs.macs(priced),
@@ -57,35 +58,39 @@ def sweep(
 
 
 def curves(
-    uncertainty: np.ndarray, correct: np.ndarray, rule: ExitRule, thresholds: np.ndarray
+    uncertainty: np.ndarray, correct: np.ndarray, thresholds: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Shares leaving (T, K) and accuracy (T,) for each of T uniform thresholds.
+    """Shares leaving (T, K) and accuracy (T,) for each of T uniform thresholds, lower leaving.
 
     Parameters
     ----------
-    uncertainty, correct
-        Shape (N, K), and whether each exit is right.
+    uncertainty
+        Shape (N, K-1), of all exits but the last.
+    correct
+        Shape (N, K), whether each exit is right.
     """
-    order = np.argsort(rule.sign * thresholds)
-    grid = rule.sign * np.asarray(thresholds, np.float64)[order]
-    samples, exits = uncertainty.shape
+    order = np.argsort(thresholds)
+    grid = np.asarray(thresholds, np.float64)[order]
+    samples, exits = correct.shape
     left_before = np.zeros(len(grid))
     right_sum = np.zeros(len(grid))
     shares = np.empty((len(grid), exits))
     lowest = np.full(samples, np.inf)
+    until = np.full(samples, len(grid))
     for k in range(exits):
-        before, lowest = lowest, np.minimum(lowest, rule.sign * uncertainty[:, k])
-        if k == exits - 1:
-            lowest = np.full(samples, -np.inf)
         # Strict: a sample leaves at the thresholds above its lowest uncertainty, not at it.
-        since = np.searchsorted(grid, lowest, side="right")
-        until = np.searchsorted(grid, before, side="right")
+        if k == exits - 1:
+            since = np.zeros(samples, np.int64)
+        else:
+            lowest = np.minimum(lowest, uncertainty[:, k])
+            since = np.searchsorted(grid, lowest, side="right")
         left = _running_count(since, len(grid))
         shares[:, k] = (left - left_before) / samples
         left_before = left
         right = correct[:, k]
         right_sum += _running_count(since[right], len(grid))
         right_sum -= _running_count(until[right], len(grid))
+        until = since
     restore = np.argsort(order)
     return shares[restore], (right_sum / samples)[restore]
 

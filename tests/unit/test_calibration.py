@@ -1,82 +1,96 @@
+"""The package: what every method is given and gives. The methods' own cases are in test_methods."""
+
+from importlib import import_module
+
 import numpy as np
 import pytest
 
-from early_exit.calibration import calibrate, percentile, uniform
+from early_exit.calibration import calibrate
 from early_exit.operating_point import simulate
-from early_exit.policy import ExitRule
-from early_exit.policy import uniform as uniform_policy
-from early_exit.records import Records
-from helpers import make_costs, make_records
+from early_exit.policy import ExitRule, Policy
+from early_exit.targets import KINDS, Target
+from helpers import make_costs, make_records, sees
+from methods import METHODS
+
+TARGETS = [
+    Target("accuracy", 0.6),
+    Target("drop", 0.05),
+    Target("macs_share", 0.5),
+    Target("macs", 2e7),
+    Target("ms", 3.0),
+    Target("ms_share", 0.9),
+]
 
 
-def records_by_hand() -> Records:
-    """Ten samples, two exits: exit 1 is right on six of ten, its entropies are 0.0 to 0.9."""
-    entropy = np.stack([np.arange(10) / 10, np.zeros(10)], axis=1).astype(np.float32)
-    label = np.array([0, 1] * 5)
-    prediction = np.stack([np.where(np.arange(10) < 6, label, 1 - label), label], axis=1)
-    identity = {"classes": 2, "exits": 2, "network": "n", "data": "d", "split": "calibration"}
-    return Records(np.arange(10), label, entropy, prediction, None, identity)
-
-
-@pytest.mark.parametrize("rule", ExitRule)
-def test_percentile_by_hand(rule):
-    # The 0.3 quantile of 0.0, 0.1, ... 0.9 lies 0.3 * 9 = 2.7 steps up: 0.27.
-    found = percentile.thresholds(records_by_hand(), make_costs(2), 0.7, "entropy", rule)
-    assert found == pytest.approx([0.27])
+def policy_in(row, rule=ExitRule.BELOW) -> Policy:
+    return Policy("entropy", rule, (row.threshold_1, row.threshold_2))
 
 
 @pytest.mark.parametrize("rule", ExitRule)
-def test_an_exit_above_the_target_lets_everybody_leave(rule):
-    records = records_by_hand()
-    assert percentile.thresholds(records, make_costs(2), 0.59, "entropy", rule) == [rule.always]
-    # Exactly as accurate is not above.
-    assert np.isfinite(percentile.thresholds(records, make_costs(2), 0.6, "entropy", rule)).all()
-
-
-@pytest.mark.parametrize(
-    ("target", "expected"),
-    # Below 0.6 the six right ones leave, below 0.7 a wrong one as well, and so on.
-    [(1.0, 0.6), (0.95, 0.6), (0.9, 0.7), (0.7, 0.9), (0.6, np.inf), (0.0, np.inf)],
-)
-def test_uniform_is_the_loosest_threshold_that_reaches_the_target(target, expected):
-    records = records_by_hand()
-    found = uniform.thresholds(records, make_costs(2), target, "entropy", ExitRule.BELOW)
-    assert found == pytest.approx([expected])
-
-
-@pytest.mark.parametrize("rule", ExitRule)
-@pytest.mark.parametrize("target", [0.5, 0.7, 0.8, 0.95])
-def test_uniform_keeps_its_target_and_nothing_looser_does(rule, target):
-    records, costs = make_records(samples=200), make_costs()
-    found = uniform.thresholds(records, costs, target, "entropy", rule)
-    assert len(set(found)) == 1
-
-    def accuracy(threshold):
-        policy = uniform_policy("entropy", rule, threshold, 3)
-        return simulate(policy, records, costs).accuracy
-
-    if np.isfinite(found[0]) or found[0] == rule.always:
-        assert accuracy(found[0]) >= target
-    for looser in np.unique(records.entropy[:, :2]):
-        if rule.sign * looser > rule.sign * found[0]:
-            assert accuracy(looser) < target
-
-
-def test_uniform_lets_nobody_leave_where_nothing_reaches_the_target():
-    records = make_records()
-    rule = ExitRule.ABOVE
-    assert (uniform.thresholds(records, make_costs(), 1.01, "entropy", rule) == rule.never).all()
-
-
-def test_a_row_for_each_target():
-    targets = [0.5, 0.7, 0.9]
-    table = calibrate(
-        "percentile", make_records(), make_costs(), targets, "entropy", ExitRule.BELOW
-    )
-    assert table.target.tolist() == targets
-    assert {"threshold_1", "threshold_2", "accuracy", "macs", "ms_per_sample", "share_3"} <= set(
-        table.columns
-    )
+@pytest.mark.parametrize("method", METHODS)
+def test_a_row_for_each_target_that_the_method_takes(method, rule):
+    records, costs = make_records(samples=300), make_costs()
+    table = calibrate(method, records, costs, TARGETS, sees(3, rule))
+    kinds = getattr(import_module(f"early_exit.calibration.{method}"), "KINDS", KINDS)
+    asked = [(t.kind, t.value) for t in TARGETS if t.kind in kinds]
+    assert list(zip(table.target_kind, table.target, strict=True)) == asked
     assert "threshold_3" not in table.columns
     shares = table[["share_1", "share_2", "share_3"]].sum(axis=1)
     assert shares.to_numpy() == pytest.approx(1)
+    for row in table.itertuples():
+        assert row.correct == simulate(policy_in(row, rule), records, costs).correct
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_targets_are_kept_on_the_samples_they_were_found_on(method):
+    if method in ("percentile", "accuracy_target"):
+        # These take an accuracy as a wish about each exit.
+        targets = [t for t in TARGETS if t.kind != "accuracy"]
+    else:
+        targets = TARGETS
+    records, costs = make_records(samples=300), make_costs()
+    table = calibrate(method, records, costs, targets, sees())
+    whole = simulate(sees(), records, costs)
+    for row in table.itertuples():
+        least = {"accuracy": row.target, "drop": whole.accuracy - row.target}.get(row.target_kind)
+        if least is not None:
+            assert row.accuracy >= least - 1e-9 or row.share_3 == 1
+        most = {
+            "macs": (row.macs, 2e7),
+            "macs_share": (row.macs, 0.5 * whole.macs),
+            "ms": (row.ms_per_sample, 3.0),
+            "ms_share": (row.ms_per_sample, 0.9 * whole.ms),
+        }.get(row.target_kind)
+        assert most is None or most[0] <= most[1] * (1 + 1e-9)
+
+
+def test_a_method_may_take_none_of_the_targets():
+    table = calibrate(
+        "certified", make_records(), make_costs(), [Target("macs_share", 0.5)], sees()
+    )
+    assert len(table) == 0
+    assert {"method", "target", "accuracy"} <= set(table.columns)
+
+
+def test_a_certificate_stands_in_the_row():
+    records = make_records(samples=2000)
+    row = calibrate("certified", records, make_costs(), [Target("drop", 0.1)], sees()).iloc[0]
+    assert (row.certified_loss, row.certified_bound, row.certified_delta) == ("drop", 0.1, 0.1)
+    assert row.certified_p_value <= 0.1 < row.certified_p_value_stopped
+    assert row.certified_samples == 2000
+
+
+def test_temperatures_are_part_of_what_is_seen():
+    records, costs = make_records(samples=300), make_costs()
+    scaled = Policy("entropy", ExitRule.BELOW, (-np.inf,) * 2, (1.0, 5.0, 1.0))
+    plain = calibrate("uniform", records, costs, TARGETS[1:2], sees()).iloc[0]
+    other = calibrate("uniform", records, costs, TARGETS[1:2], scaled).iloc[0]
+    assert other.share_2 < plain.share_2
+    with pytest.raises(Exception, match="needs logits"):
+        calibrate("uniform", without_logits(records), costs, TARGETS[:1], scaled)
+
+
+def without_logits(records):
+    from dataclasses import replace
+
+    return replace(records, logits=None)

@@ -16,7 +16,8 @@ from early_exit.evaluation import (
 from early_exit.outcomes import Outcomes
 from early_exit.policy import ExitRule, Policy
 from early_exit.selection import policy_of
-from helpers import make_costs, make_records
+from early_exit.targets import Target
+from helpers import make_costs, make_records, sees
 
 POLICY = Policy("entropy", ExitRule.BELOW, (0.6, 0.6))
 
@@ -107,9 +108,9 @@ def test_a_row_a_sample():
 
 def test_calibrated_policies_on_other_samples():
     calibration, test, costs = make_records(seed=1), make_records(seed=2), make_costs()
-    targets = [0.5, 0.7, 0.9]
-    table = calibrate("percentile", calibration, costs, targets, "entropy", ExitRule.BELOW)
-    chosen = policy_of(table.iloc[1])
+    targets = [Target("accuracy", share) for share in (0.5, 0.7, 0.9)]
+    table = calibrate("percentile", calibration, costs, targets, sees())
+    chosen = policy_of(table.iloc[1], sees())
     points = points_on_test([table], chosen, test, costs)
     assert points.chosen.tolist().index(True) == 1
     assert points.chosen.sum() == 1

@@ -13,7 +13,8 @@ from early_exit.replication import replicate
 from early_exit.selection import policy_of
 from early_exit.summary import summarise
 from early_exit.sweep import sweep, threshold_grid
-from helpers import make_costs, make_records
+from early_exit.targets import Target
+from helpers import make_costs, make_records, sees
 
 ROOT = Path(__file__).parents[2]
 
@@ -22,21 +23,22 @@ ROOT = Path(__file__).parents[2]
 def tables():
     """What a finished experiment of three exits gives to its figures."""
     calibration, test, costs = make_records(seed=1), make_records(seed=2), make_costs()
-    targets = [0.5, 0.6, 0.7]
-    points = calibrate("percentile", calibration, costs, targets, "entropy", ExitRule.BELOW)
-    policy = policy_of(points.iloc[2])
+    targets = [Target("accuracy", 0.5), Target("drop", 0.1), Target("macs_share", 0.7)]
+    points = calibrate("percentile", calibration, costs, targets, sees())
+    policy = policy_of(points.iloc[2], sees())
     taken = policy.exits_taken(test.entropy)
     rows = range(len(test))
     run = Outcomes(test.prediction[rows, taken], taken, test.entropy[rows, taken])
     assert compare(policy, test, run) == Agreement(60, 0, 0)
     chosen = {"policy": policy.to_json(), "method": "percentile", "target": 0.7, "why": ""}
+    chosen |= {"target_kind": "macs_share", "certificate": None}
     measured = {"static": 2.0, "all_heads": 2.5, "policy": 1.0, "ideal": 0.9}
     evaluation = evaluate(policy, test, run, Agreement(60, 0, 0), costs, measured)
     evaluation["timing"] = {"batch_size": 8, "threads": 2}
     manifest = {"dataset": "made", "classes": 4}
     grid = threshold_grid("entropy", 4, 20)
     return {
-        "sweep": pd.concat([sweep(test, costs, "entropy", rule, grid) for rule in ExitRule]),
+        "sweep": pd.concat([sweep(test, costs, sees(3, rule), grid) for rule in ExitRule]),
         "points": points_on_test([points], policy, test, costs),
         "per_exit": per_exit(policy, test, run, costs),
         "summary": summarise("made", "small", manifest, calibration, test, chosen, evaluation),

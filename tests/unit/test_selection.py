@@ -5,14 +5,16 @@ import pytest
 from early_exit.calibration import calibrate
 from early_exit.errors import InputError
 from early_exit.operating_point import simulate
-from early_exit.policy import ExitRule, Policy, whole_network
+from early_exit.policy import ExitRule, Policy
 from early_exit.selection import Criterion, choose, policy_of, select, with_whole_network
-from helpers import make_costs, make_records
+from early_exit.targets import Target
+from helpers import make_costs, make_records, sees
 
 SAMPLES = 1000
 CANDIDATES = pd.DataFrame(
     {
         "method": ["percentile"] * 3 + ["whole_network"],
+        "target_kind": ["accuracy"] * 3 + [np.nan],
         "target": [0.6, 0.7, 0.8, np.nan],
         "exit_rule": "below",
         "measure": "entropy",
@@ -70,19 +72,22 @@ def test_a_limit_that_nothing_keeps_names_the_nearest(criterion, message):
 
 
 def test_the_chosen_one_reads_back_as_a_policy():
-    chosen = choose(CANDIDATES, Criterion("ratio"))
+    chosen = choose(CANDIDATES, Criterion("ratio"), sees(2))
     assert Policy.from_json(chosen["policy"]) == Policy("entropy", ExitRule.BELOW, (np.inf,))
     assert chosen["target"] == 0.6
-    assert choose(CANDIDATES, Criterion("fastest", accuracy_floor=0.82))["target"] is None
+    assert (chosen["target_kind"], chosen["certificate"]) == ("accuracy", None)
+    whole = choose(CANDIDATES, Criterion("fastest", accuracy_floor=0.82), sees(2))
+    assert (whole["target_kind"], whole["target"]) == (None, None)
 
 
 def test_policies_survive_the_table():
     records, costs, rule = make_records(exits=12), make_costs(12), ExitRule.ABOVE
-    table = calibrate("percentile", records, costs, [0.5, 0.9], "entropy", rule)
-    whole = simulate(whole_network("entropy", rule, 12), records, costs)
+    targets = [Target("accuracy", 0.5), Target("accuracy", 0.9)]
+    table = calibrate("percentile", records, costs, targets, sees(12, rule))
+    whole = simulate(sees(12, rule), records, costs)
     rows = with_whole_network([table], whole)
     # Twelve exits: the thresholds must come back by number, not by the order of their names.
     for _, row in rows.iterrows():
-        again = simulate(policy_of(row), records, costs)
+        again = simulate(policy_of(row, whole.policy), records, costs)
         assert again.correct == row.correct
-    assert policy_of(rows.iloc[-1]) == whole.policy
+    assert policy_of(rows.iloc[-1], whole.policy) == whole.policy

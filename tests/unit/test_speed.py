@@ -12,7 +12,7 @@ from early_exit.speed import (
     speed_table,
     time_as_published,
 )
-from helpers import SmallNetwork, make_costs, make_records, pictures
+from helpers import SmallNetwork, make_costs, make_records, pictures, sees
 
 POLICY = uniform("entropy", ExitRule.BELOW, 0.6, 3)
 
@@ -57,7 +57,7 @@ def test_the_table_has_a_row_for_each_precision_and_size():
 def test_policies_run_from_hardly_anybody_to_nearly_everybody():
     records = make_records(samples=400)
     for rule in ExitRule:
-        policies = policies_across(records, "entropy", rule, 20)
+        policies = policies_across(records, sees(3, rule), 20)
         stay = [(policy.exits_taken(records.entropy) == 2).mean() for policy in policies]
         assert len(policies) == 20
         assert max(stay) > 0.8

@@ -9,7 +9,7 @@ from hypothesis.extra import numpy as hnp
 from early_exit.operating_point import simulate
 from early_exit.policy import ExitRule, uniform
 from early_exit.sweep import curves, sweep, threshold_grid
-from helpers import make_costs, make_records
+from helpers import make_costs, make_records, sees
 
 # Few values, so that ties between samples, exits and thresholds are common.
 GRID = np.linspace(0, 1, 5)
@@ -28,26 +28,25 @@ def test_the_grid_runs_from_0_to_ln_c():
 
 def test_by_hand():
     # Below 0.5 the first sample leaves at exit 1, wrongly, and the second at exit 2, rightly.
-    uncertainty = np.array([[0.1, 0.0], [0.7, 0.0]])
+    uncertainty = np.array([[0.1], [0.7]])
     correct = np.array([[False, True], [False, True]])
-    shares, accuracy = curves(uncertainty, correct, ExitRule.BELOW, np.array([0.0, 0.5, 1.0]))
+    shares, accuracy = curves(uncertainty, correct, np.array([0.0, 0.5, 1.0]))
     assert shares.tolist() == [[0, 1], [0.5, 0.5], [1, 0]]
     assert accuracy.tolist() == [1, 0.5, 0]
 
 
 @given(
     uncertainty=UNCERTAINTIES,
-    rule=st.sampled_from(ExitRule),
     seed=st.integers(0, 2**16),
     thresholds=st.lists(st.sampled_from([*GRID, 0.3, -1.0, 2.0]), min_size=1, max_size=6),
 )
-def test_equals_one_threshold_at_a_time(uncertainty, rule, seed, thresholds):
+def test_equals_one_threshold_at_a_time(uncertainty, seed, thresholds):
     correct = np.random.default_rng(seed).random(uncertainty.shape) < 0.5
     thresholds = np.array(thresholds)
-    shares, accuracy = curves(uncertainty, correct, rule, thresholds)
+    shares, accuracy = curves(uncertainty[:, :-1], correct, thresholds)
     samples, exits = uncertainty.shape
     for t, threshold in enumerate(thresholds):
-        taken = uniform("entropy", rule, threshold, exits).exits_taken(uncertainty)
+        taken = uniform("entropy", ExitRule.BELOW, threshold, exits).exits_taken(uncertainty)
         expected = np.bincount(taken, minlength=exits) / samples
         np.testing.assert_allclose(shares[t], expected, atol=1e-12)
         assert accuracy[t] == pytest.approx(correct[np.arange(samples), taken].mean())
@@ -57,7 +56,8 @@ def test_equals_one_threshold_at_a_time(uncertainty, rule, seed, thresholds):
 @pytest.mark.parametrize("measure", ["entropy", "max_probability", "margin"])
 def test_a_row_is_the_operating_point_of_its_threshold(rule, measure):
     records, costs = make_records(), make_costs()
-    table = sweep(records, costs, measure, rule, threshold_grid(measure, records.classes, 7))
+    grid = threshold_grid(measure, records.classes, 7)
+    table = sweep(records, costs, sees(3, rule, measure), grid)
     for row in table.itertuples():
         point = simulate(uniform(measure, rule, row.threshold, records.exits), records, costs)
         assert row.accuracy == pytest.approx(point.accuracy)

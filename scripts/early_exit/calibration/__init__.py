@@ -1,61 +1,96 @@
 """Finding thresholds on the calibration split. One module for each method, one signature.
 
-A method is a module with a function ``thresholds(records, costs, target, measure, rule)``:
+A method is a module with a function ``thresholds(samples, prices, targets)``:
 
-records, costs
-    The calibration split's records of K exits, and the prices of stages and heads.
-target
-    What is asked for, an accuracy between 0 and 1.
-measure, rule
-    What is compared with a threshold, and which side leaves.
+samples
+    What K exits said of the calibration split, turned so that lower leaves
+    (:class:`~early_exit.samples.Samples`).
+prices
+    Of stages and heads, in the unit that the targets count in
+    (:class:`~early_exit.cost_model.Prices`).
+targets
+    What is asked for: accuracies, drops or budgets (:class:`~early_exit.targets.Target`).
 
-It returns K-1 floats, infinite where nobody or everybody leaves. Adding a method means one new
-module here and its name in ``rules/config.schema.yaml``.
+It returns an array of shape (targets, K-1): infinite where everybody leaves, minus infinite where
+nobody does. A module may also say which ``KINDS`` of targets it takes, and have a function
+``certificates`` of the same arguments that tells what each policy promises. Adding a method means
+one new module here and its name in ``rules/config.schema.yaml``.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import asdict
 from importlib import import_module
+from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from early_exit.cost_model import CostModel
 from early_exit.operating_point import OperatingPoint, simulate
-from early_exit.policy import ExitRule, Policy
+from early_exit.policy import Policy
 from early_exit.records import Records
+from early_exit.samples import Samples
+from early_exit.targets import KINDS, Target
 
 
 def calibrate(
     method: str,
     records: Records,
     costs: CostModel,
-    targets: list[float],
-    measure: str,
-    rule: ExitRule,
+    targets: Sequence[Target],
+    sees: Policy,
+    unit: str = "macs",
 ) -> pd.DataFrame:
-    """A method's operating point on ``records`` for each target, a row each.
+    """A method's operating point on ``records`` for each target that it takes, a row each.
 
-    The columns are ``method``, ``target`` and those of
-    :meth:`early_exit.operating_point.OperatingPoint.row`.
+    Parameters
+    ----------
+    sees
+        The policy whose measure, rule and temperatures are used; its thresholds are not.
+    unit
+        What accuracies and drops shall be cheap in, ``macs`` or ``ms``.
+
+    Returns
+    -------
+    pandas.DataFrame
+        ``method``, ``target_kind``, ``target``, the columns of
+        :meth:`early_exit.operating_point.OperatingPoint.row` and, of a method that gives
+        certificates, ``certified_`` with the fields of
+        :class:`early_exit.calibration.certified.Certificate`.
     """
-    points = [
-        (target, calibrated_point(method, records, costs, target, measure, rule))
-        for target in targets
-    ]
-    return pd.DataFrame(
-        [{"method": method, "target": target, **point.row()} for target, point in points]
-    )
+    samples = Samples.of(records, sees)
+    rows = []
+    for target, thresholds, promise in find(method, samples, costs, targets, unit):
+        point = simulate(sees.at(samples.of_policy(thresholds)), records, costs)
+        own = {"method": method, "target_kind": target.kind, "target": target.value}
+        rows.append(own | point.row() | promise)
+    return pd.DataFrame(rows, columns=None if rows else OperatingPoint.COLUMNS)
 
 
-def calibrated_point(
+def find(
     method: str,
-    records: Records,
+    samples: Samples,
     costs: CostModel,
-    target: float,
-    measure: str,
-    rule: ExitRule,
-) -> OperatingPoint:
-    """The operating point on ``records`` of the policy that ``method`` finds there."""
-    find = import_module(f"{__name__}.{method}").thresholds
-    policy = Policy(measure, rule, tuple(find(records, costs, target, measure, rule)))
-    return simulate(policy, records, costs)
+    targets: Sequence[Target],
+    unit: str = "macs",
+) -> list[tuple[Target, Any, dict[str, Any]]]:
+    """For each target that the method takes: the target, K-1 thresholds, and the certificate.
+
+    A network with one exit has nothing to find.
+    """
+    if samples.exits == 1:
+        return [(target, np.empty(0), {}) for target in targets]
+    module = import_module(f"{__name__}.{method}")
+    taken = [t for t in targets if t.kind in getattr(module, "KINDS", KINDS)]
+    found = {}
+    for own in ("macs", "ms"):
+        asked = [t for t in taken if t.unit(unit) == own]
+        if asked:
+            given = (samples, costs.prices(own), asked)
+            promises = module.certificates(*given) if hasattr(module, "certificates") else []
+            notes = [{f"certified_{k}": v for k, v in asdict(p).items()} for p in promises]
+            rows = zip(module.thresholds(*given), notes or [{}] * len(asked), strict=True)
+            found |= dict(zip(asked, rows, strict=True))
+    return [(target, *found[target]) for target in taken]

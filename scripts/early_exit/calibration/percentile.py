@@ -8,23 +8,40 @@ wrong with it.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
-from early_exit.cost_model import CostModel
-from early_exit.policy import ExitRule
-from early_exit.records import Records
+from early_exit.cost_model import Prices
+from early_exit.samples import Samples
+from early_exit.targets import Target, evaluate, pick
+
+# The desired accuracies that a budget or a drop is met with.
+LEVELS = np.linspace(0.0, 1.0, 201)
 
 
-def thresholds(
-    records: Records, costs: CostModel, target: float, measure: str, rule: ExitRule
-) -> np.ndarray:
-    """K-1 thresholds for the accuracy ``target``; see the package for the signature."""
-    return percentiles(records, target, measure, rule)
+def thresholds(samples: Samples, prices: Prices, targets: Sequence[Target]) -> np.ndarray:
+    """For an accuracy the published thresholds; see the package for the signature.
+
+    For a budget or a drop the best of the policies for 201 desired accuracies.
+    """
+    found = None
+    rows = []
+    for target in targets:
+        if target.kind == "accuracy":
+            rows.append(percentiles(samples, target.value))
+            continue
+        if found is None:
+            levels = np.stack([percentiles(samples, level) for level in LEVELS])
+            found = evaluate(samples, prices, levels)
+        rows.append(pick(found, samples, prices, target))
+    return np.stack(rows)
 
 
-def percentiles(records: Records, target: float, measure: str, rule: ExitRule) -> np.ndarray:
-    """The same: the prices of stages and heads do not enter."""
-    accuracy = records.correct[:, :-1].mean(axis=0)
-    uncertainty = records.uncertainty(measure)[:, :-1].astype(np.float64)
-    percentile = np.quantile(uncertainty, 1.0 - target, axis=0)
-    return np.where(accuracy > target, rule.always, percentile)
+def percentiles(samples: Samples, desired: float) -> np.ndarray:
+    """The K-1 thresholds for one desired accuracy."""
+    accuracy = samples.correct[:, :-1].mean(axis=0)
+    # Of the measure as it is: under `above` the samples turn it round.
+    level = 1.0 - desired if samples.rule.sign > 0 else desired
+    percentile = np.quantile(samples.uncertainty, level, axis=0)
+    return np.where(accuracy > desired, np.inf, percentile)

@@ -1,4 +1,4 @@
-"""One threshold for all exits: the loosest whose accuracy on the calibration split is the target.
+"""One threshold for all exits.
 
 BranchyNet's own experiments screen thresholds like this (Teerapittayanon et al. 2016, section IV).
 Exact: every threshold at which anything changes is tried, since accuracy need not fall steadily.
@@ -6,26 +6,27 @@ Exact: every threshold at which anything changes is tried, since accuracy need n
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
-from early_exit.cost_model import CostModel
-from early_exit.policy import ExitRule
-from early_exit.records import Records
+from early_exit.cost_model import Prices
+from early_exit.samples import Samples
 from early_exit.sweep import curves
+from early_exit.targets import Candidates, Target, pick
 
 
-def thresholds(
-    records: Records, costs: CostModel, target: float, measure: str, rule: ExitRule
-) -> np.ndarray:
-    """K-1 equal thresholds for the accuracy ``target``; see the package for the signature.
+def thresholds(samples: Samples, prices: Prices, targets: Sequence[Target]) -> np.ndarray:
+    """The best threshold for each target; see the package for the signature."""
+    found = every_threshold(samples, prices)
+    return np.stack([pick(found, samples, prices, target) for target in targets])
 
-    Where no threshold reaches the target, nobody leaves early.
-    """
-    uncertainty = records.uncertainty(measure)
-    exits = records.exits - 1
+
+def every_threshold(samples: Samples, prices: Prices) -> Candidates:
+    """Nobody leaving, everybody leaving, and every threshold between at which anything changes."""
     # The comparison is strict: just above a sample's uncertainty it leaves, at it it does not.
-    candidates = np.append(np.unique(uncertainty[:, :exits].astype(np.float64)), rule.always)
-    _, accuracy = curves(uncertainty, records.correct, rule, candidates)
-    good = candidates[accuracy >= target]
-    loosest = max(good, key=lambda t: rule.sign * t) if len(good) else rule.never
-    return np.full(exits, loosest)
+    grid = np.concatenate([[-np.inf], np.unique(samples.uncertainty), [np.inf]])
+    shares, accuracy = curves(samples.uncertainty, samples.correct, grid)
+    cost = prices.means(grid, shares)
+    correct = np.rint(accuracy * len(samples)).astype(np.int64)
+    return Candidates(np.repeat(grid[:, None], samples.exits - 1, axis=1), correct, cost)

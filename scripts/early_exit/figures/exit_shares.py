@@ -9,6 +9,7 @@ from matplotlib import pyplot
 from matplotlib.figure import Figure
 
 from early_exit.figures import style
+from early_exit.targets import label
 
 LEAST_LABELLED = 0.04
 
@@ -46,7 +47,7 @@ def _name(row: Any) -> str:
     if row.method == "whole_network":
         name = "whole network"
     else:
-        name = f"{row.method}, desired {row.target:g}"
+        name = f"{row.method}, {label(row.target_kind, row.target)}"
     return f"{name}\n{row.accuracy:.1%}, {row.macs / 1e6:.1f} M MACs"
 
 

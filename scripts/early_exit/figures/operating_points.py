@@ -1,4 +1,4 @@
-"""The calibrated policies: time against accuracy, labelled by the desired accuracy."""
+"""The calibrated policies: time against accuracy, labelled by what was asked for."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from early_exit.figures import style
+from early_exit.targets import label
 
 # Of the longest time, between labels; and of the accuracies' span, below an interval.
 LABEL_GAP = 0.06
@@ -46,13 +47,13 @@ def draw(tables: dict[str, Any]) -> Figure:
     axes.margins(y=0.15)
     axes.set_ylim(top=min(axes.get_ylim()[1], TOP))
     axes.set(xlabel=f"{style.TIME}\n{style.batches(summary)}", ylabel="accuracy on test (%)")
-    axes.set_title(f"{summary['experiment']}: calibrated policies, labelled by desired accuracy")
+    axes.set_title(f"{summary['experiment']}: calibrated policies, labelled by target")
     axes.legend(loc="best")
     return figure
 
 
 def _labels(axes: Axes, rows: pd.DataFrame, points: pd.DataFrame, colour: str) -> None:
-    """The desired accuracies, side by side below their points; what coincides shares a label."""
+    """The targets, side by side below their points; what coincides shares a label."""
     gap = points.ms_per_sample.max() * LABEL_GAP
     rise = 100 * (points.accuracy_high.max() - points.accuracy_low.min()) * LABEL_RISE
     free_from = -gap
@@ -60,7 +61,7 @@ def _labels(axes: Axes, rows: pd.DataFrame, points: pd.DataFrame, colour: str) -
         place = max(time, free_from)
         free_from = place + gap * len(group)
         axes.annotate(
-            ", ".join(f"{target:g}" for target in group.target),
+            ", ".join(map(label, group.target_kind, group.target)),
             (time, 100 * accuracy),
             xytext=(place, 100 * group.accuracy_low.iloc[0] - rise),
             fontsize=9,

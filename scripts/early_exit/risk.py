@@ -1,0 +1,86 @@
+"""Exact tests of "the mean loss is at least this much", for losses that are counts.
+
+An error is 0 or 1, and its count binomial. The drop against another classifier is -1, 0 or 1: its
+sum depends on how often the two differ, which is not known. That is bounded from above with a small
+probability of error, which is added to the p-value (Berger and Boos 1994, Journal of the American
+Statistical Association 89), and the worst case below the bound is taken.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.special import bdtr, betaincinv, gammaln, xlog1py, xlogy
+
+from early_exit.errors import InputError
+
+# The probability with which the bound on how often the two differ may fail.
+NUISANCE = 1e-3
+# What is left out of a sum of probabilities, and added to it.
+NEGLIGIBLE = 1e-12
+
+
+def error_p_value(wrong: int, samples: int, bound: float) -> float:
+    """The p-value of the hypothesis that samples are wrong with probability ``bound`` or more.
+
+    Raises
+    ------
+    InputError
+        If the bound is not between 0 and 1.
+    """
+    if not 0 < bound < 1:
+        raise InputError(f"a bound on an error must lie between 0 and 1, not {bound:g}")
+    return float(bdtr(wrong, samples, bound)) if samples else 1.0
+
+
+def drop_p_value(worse: int, better: int, samples: int, bound: float) -> float:
+    """The p-value of the hypothesis that the mean drop is ``bound`` or more.
+
+    Parameters
+    ----------
+    worse, better
+        How many of ``samples`` lost 1 and -1 (the others 0).
+    bound
+        At least 0 and less than 1.
+
+    Returns
+    -------
+    float
+        At most 1; valid for every distribution of the loss, hence somewhat too large.
+
+    Raises
+    ------
+    InputError
+        If the bound is out of range.
+
+    Notes
+    -----
+    With probabilities q of -1 and q + b of 1, the sum T of n losses falls to t or below with a
+    probability f(q) whose derivative is n (P(T' = t + 1) - P(T' = t)), where T' has n - 1 terms.
+    For 4 q (q + b) <= (1 - 2 q - b)^2 a loss plus 1 is the sum of two independent Bernoulli
+    variables, so the mode of T' is less than 1 away from its mean (Darroch 1964) and f ascends in q
+    as long as t + 1 lies below that. So the worst case is the largest q.
+    """
+    if not 0 <= bound < 1:
+        raise InputError(f"a bound on a drop must be at least 0 and less than 1, not {bound:g}")
+    if not samples or better >= samples:
+        return 1.0
+    total = worse - better
+    largest = float(betaincinv(better + 1, samples - better, 1 - NUISANCE))
+    splits = 4 * largest * (largest + bound) <= (1 - 2 * largest - bound) ** 2
+    if 2 * largest + bound >= 1 or not splits or total + 2 > (samples - 1) * bound:
+        return 1.0
+    return min(1.0, _lower_tail(total, samples, largest, largest + bound) + NUISANCE)
+
+
+def _lower_tail(total: int, samples: int, down: float, up: float) -> float:
+    """P(ups - downs <= total), each of ``samples`` going down or up with these probabilities."""
+    spread = 10 * np.sqrt(samples * down * (1 - down)) + 40
+    middle = samples * down
+    downs = np.arange(max(0, int(middle - spread)), min(samples, int(middle + spread)) + 1)
+    log_share = gammaln(samples + 1) - gammaln(downs + 1) - gammaln(samples - downs + 1)
+    share = np.exp(log_share + xlogy(downs, down) + xlog1py(samples - downs, -down))
+    ups = downs + total
+    rest = samples - downs
+    # bdtr knows no count beyond the number of trials, and none below 0.
+    tail = np.where(ups < 0, 0.0, bdtr(np.clip(ups, 0, rest).astype(float), rest, up / (1 - down)))
+    return float(share @ tail) + NEGLIGIBLE
