@@ -28,8 +28,10 @@ include: "rules/selection.smk"
 include: "rules/evaluation.smk"
 include: "rules/summary.smk"
 include: "rules/figures.smk"
+include: "rules/frontier.smk"
 include: "rules/replication.smk"
 include: "rules/speed.smk"
+include: "rules/study.smk"
 
 
 onsuccess:
@@ -42,4 +44,5 @@ rule all:
     input:
         rules.summarise.input,
         rules.figures.input,
+        rules.frontier.input,
         rules.replicate.input,

@@ -31,26 +31,30 @@ set before it, a list replaces it. The column *default* holds where neither sets
 def page(schema: dict[str, Any]) -> str:
     """The whole page, as Markdown."""
     lines = [INTRODUCTION, "| key | default | meaning |", "|---|---|---|"]
-    lines += [row(key, part) for key, part in schema["properties"].items()]
+    named = schema["$defs"]
+    lines += [row(key, part, named) for key, part in schema["properties"].items()]
     lines += [MERGING, "| key | default | meaning |", "|---|---|---|"]
-    lines += rows(schema["$defs"]["experiment"], "")
+    lines += rows(named["experiment"], "", named)
     return "\n".join(lines) + "\n"
 
 
-def rows(part: dict[str, Any], prefix: str) -> list[str]:
-    """A row for each key of a map, its own keys below it."""
+def rows(part: dict[str, Any], prefix: str, named: dict[str, Any]) -> list[str]:
+    """A row for each key of a map, its own keys below it; ``named`` holds shared definitions."""
     lines = []
     for key, value in part["properties"].items():
-        lines.append(row(prefix + key, value))
+        lines.append(row(prefix + key, value, named))
         if "properties" in value:
-            lines += rows(value, f"{prefix}{key}.")
+            lines += rows(value, f"{prefix}{key}.", named)
     return lines
 
 
-def row(key: str, part: dict[str, Any]) -> str:
+def row(key: str, part: dict[str, Any], named: dict[str, Any]) -> str:
     """One key: its default, its choices and its meaning."""
     default = f"`{yaml_text(part['default'])}`" if "default" in part else ""
-    choices = part.get("enum", part.get("items", {}).get("enum"))
+    items = part.get("items", {})
+    if "$ref" in items:
+        items = named[items["$ref"].rpartition("/")[2]]
+    choices = part.get("enum", items.get("enum"))
     meaning = part["description"].strip()
     if choices:
         meaning += f" One of {', '.join(f'`{choice}`' for choice in choices)}."

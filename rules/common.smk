@@ -55,13 +55,15 @@ def experiment(wildcards):
 def setting(path):
     """A parameter that is one of the experiment's settings, such as `sweep/points`."""
 
-    def value(wildcards):
-        found = experiment(wildcards)
-        for key in path.split("/"):
-            found = found[key]
-        return found
+    return lambda wildcards: lookup_setting(wildcards.experiment, path)
 
-    return value
+
+def lookup_setting(name, path):
+    """The value at a path such as `sweep/points` of the experiment called `name`."""
+    found = CONFIGURATION.experiment(name)
+    for key in path.split("/"):
+        found = found[key]
+    return found
 
 
 def dataset(wildcards):
@@ -118,6 +120,29 @@ def code(script, *modules):
         return fingerprint(SCRIPTS, script, *chosen)
 
     return value
+
+
+def code_of_methods(script, path):
+    """As `code`, for a job that uses all calibration methods that a setting names."""
+
+    def value(wildcards):
+        methods = [f"calibration.{method}" for method in setting(path)(wildcards)]
+        # A study's measure is a wildcard, and so goes before the experiment's own.
+        return code(script, "uncertainty.{measure}", "calibration.percentile", *methods)(wildcards)
+
+    return value
+
+
+def study_settings(wildcards):
+    """What a study's job depends on; it is run for each measure by itself."""
+    return {k: v for k, v in experiment(wildcards)["study"].items() if k != "measures"}
+
+
+def studied(wildcards):
+    """The study's tables, one for each measure with and without temperatures."""
+    measures = experiment(wildcards)["study"]["measures"]
+    pattern = "results/{{experiment}}/study/{measure}_{scaling}.csv"
+    return expand(pattern, measure=measures, scaling=["plain", "scaled"])
 
 
 def stated(*figures):
@@ -178,10 +203,10 @@ def calibrated(wildcards):
     return expand("results/{{experiment}}/calibration/{method}.csv", method=methods)
 
 
-def replicated(pattern):
-    """The files of `pattern` for each experiment that is run and asks for the replication."""
-    asking = [n for n in CONFIGURATION.run if CONFIGURATION.experiment(n)["replication"]]
-    return expand(pattern, experiment=asking)
+def asking(pattern, path):
+    """The files of `pattern` for each experiment that is run and has something at this setting."""
+    wanted = [n for n in CONFIGURATION.run if lookup_setting(n, path)]
+    return expand(pattern, experiment=wanted)
 
 
 def figure_files(folder, figures):

@@ -4,8 +4,8 @@
 rule replicate:
     """Target: the published figures beside the reproduced and the corrected ones."""
     input:
-        replicated("results/{experiment}/replication.csv"),
-        replicated("results/{experiment}/figures/replication.svg"),
+        asking("results/{experiment}/replication.csv", "replication"),
+        asking("results/{experiment}/figures/replication.svg", "replication"),
 
 
 rule replicate_published:

@@ -6,5 +6,4 @@ import yaml
 
 ROOT = Path(__file__).parents[1]
 SCHEMA = yaml.safe_load((ROOT / "rules/config.schema.yaml").read_text())
-_EXPERIMENT = SCHEMA["$defs"]["experiment"]["properties"]
-METHODS = _EXPERIMENT["calibration"]["properties"]["methods"]["items"]["enum"]
+METHODS = SCHEMA["$defs"]["method"]["enum"]

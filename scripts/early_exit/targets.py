@@ -122,6 +122,16 @@ def evaluate(samples: Samples, prices: Prices, thresholds: np.ndarray) -> Candid
     return Candidates(thresholds, correct, cost)
 
 
+def with_ends(samples: Samples, prices: Prices, thresholds: np.ndarray) -> Candidates:
+    """As :func:`evaluate`, with two that every method may fall back on.
+
+    The safest policy, nobody leaving, and the cheapest, everybody leaving at once.
+    """
+    ends = np.full((2, samples.exits - 1), np.inf)
+    ends[0] = -np.inf
+    return evaluate(samples, prices, np.concatenate([ends, thresholds]))
+
+
 def pick(candidates: Candidates, samples: Samples, prices: Prices, target: Target) -> np.ndarray:
     """The thresholds of the candidate that serves ``target`` best on ``samples``.
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from early_exit.cost_model import Prices
 from early_exit.samples import Samples
-from early_exit.targets import Target, evaluate, pick
+from early_exit.targets import Target, pick, with_ends
 
 # The accuracies at the exits that a budget or a drop is met with.
 LEVELS = 200
@@ -34,7 +34,7 @@ def thresholds(samples: Samples, prices: Prices, targets: Sequence[Target]) -> n
         if found is None:
             lowest = samples.correct.mean(axis=0).min()
             levels = np.append(np.linspace(lowest, 1.0, LEVELS), np.inf)
-            found = evaluate(samples, prices, np.stack([cuts(samples, a) for a in levels]))
+            found = with_ends(samples, prices, np.stack([cuts(samples, a) for a in levels]))
         rows.append(pick(found, samples, prices, target))
     return np.stack(rows)
 

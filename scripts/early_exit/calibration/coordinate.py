@@ -16,7 +16,7 @@ import numpy as np
 from early_exit import pareto
 from early_exit.cost_model import Prices
 from early_exit.samples import Samples
-from early_exit.targets import Candidates, Target, evaluate, pick
+from early_exit.targets import Candidates, Target, pick, with_ends
 
 # Points of accuracy that the whole network's cost is worth, from nothing to everything.
 PENALTIES = np.concatenate([[0.0], np.geomspace(0.002, 20.0, 60)])
@@ -42,7 +42,7 @@ def front(samples: Samples, prices: Prices) -> Candidates:
     ]
     every = Candidates(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
     best = every.at(pareto.front(every.correct, every.cost))
-    return evaluate(samples, prices, np.concatenate([starts, best.thresholds]))
+    return with_ends(samples, prices, np.concatenate([starts, best.thresholds]))
 
 
 def path(samples: Samples, prices: Prices) -> np.ndarray:

@@ -12,16 +12,15 @@ import numpy as np
 
 from early_exit.cost_model import Prices
 from early_exit.samples import Samples
-from early_exit.targets import Target, evaluate, pick
+from early_exit.targets import Target, pick, with_ends
 
 RATIOS = np.geomspace(0.02, 50.0, 240)
 
 
 def thresholds(samples: Samples, prices: Prices, targets: Sequence[Target]) -> np.ndarray:
     """The best of 240 ratios for each target; see the package for the signature."""
-    rows = [geometric(samples, ratio) for ratio in RATIOS]
-    nobody = np.full(samples.exits - 1, -np.inf)
-    found = evaluate(samples, prices, np.stack([nobody, *rows]))
+    rows = np.stack([geometric(samples, ratio) for ratio in RATIOS])
+    found = with_ends(samples, prices, rows)
     return np.stack([pick(found, samples, prices, target) for target in targets])
 
 

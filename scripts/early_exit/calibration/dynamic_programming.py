@@ -17,17 +17,17 @@ import numpy as np
 
 from early_exit.cost_model import Prices
 from early_exit.samples import Samples
-from early_exit.targets import Target, evaluate, pick
+from early_exit.targets import Target, pick, with_ends
 
 # Points of accuracy that the whole network's cost is worth.
-PENALTIES = np.concatenate([[0.0], np.geomspace(0.005, 10.0, 200)])
+PENALTIES = np.concatenate([[0.0], np.geomspace(0.005, 10.0, 120)])
 DEGREE = 3
 PASSES = 3
 
 
 def thresholds(samples: Samples, prices: Prices, targets: Sequence[Target]) -> np.ndarray:
     """The best of the path for each target; see the package for the signature."""
-    found = evaluate(samples, prices, path(samples, prices))
+    found = with_ends(samples, prices, path(samples, prices))
     return np.stack([pick(found, samples, prices, target) for target in targets])
 
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from early_exit.cost_model import Prices
 from early_exit.samples import Samples
-from early_exit.targets import Target, evaluate, pick
+from early_exit.targets import Target, pick, with_ends
 
 # The desired accuracies that a budget or a drop is met with.
 LEVELS = np.linspace(0.0, 1.0, 201)
@@ -33,7 +33,7 @@ def thresholds(samples: Samples, prices: Prices, targets: Sequence[Target]) -> n
             continue
         if found is None:
             levels = np.stack([percentiles(samples, level) for level in LEVELS])
-            found = evaluate(samples, prices, levels)
+            found = with_ends(samples, prices, levels)
         rows.append(pick(found, samples, prices, target))
     return np.stack(rows)
 

@@ -15,7 +15,7 @@ from matplotlib.axes import Axes
 
 # Okabe and Ito's palette.
 BLUE, ORANGE, GREEN, PINK = "#0072B2", "#E69F00", "#009E73", "#CC79A7"
-RED, SKY, GREY = "#D55E00", "#56B4E9", "#8A8A8A"
+RED, SKY, YELLOW, GREY = "#D55E00", "#56B4E9", "#F0E442", "#8A8A8A"
 RULE_COLOURS = {"below": BLUE, "above": ORANGE}
 
 SETTINGS = {

@@ -1,0 +1,17 @@
+"""Stage frontier, second part: the policies measured on the test split, from the records."""
+
+from early_exit.files import read_table, write_table
+from early_exit.frontier import on_test
+from early_exit.operating_point import OperatingPoint
+from stage_runner import costs_of, read_seen, run_stage
+
+
+def main(snakemake):
+    files = snakemake.input
+    records, sees = read_seen(files, snakemake.params)
+    chosen = read_table(files.policies, OperatingPoint.COLUMNS)
+    write_table(snakemake.output.frontier, on_test(chosen, sees, records, costs_of(files)))
+
+
+if __name__ == "__main__":
+    run_stage(main, snakemake)  # noqa: F821

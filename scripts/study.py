@@ -1,0 +1,36 @@
+"""Stage study, first part: every method on many splits of the pooled records, by one measure."""
+
+from early_exit.files import write_table
+from early_exit.policy import ExitRule, whole_network
+from early_exit.records import check_same_origin, read_records
+from early_exit.study import compare, pool
+from early_exit.targets import Target
+from stage_runner import costs_of, origin, run_stage
+
+
+def main(snakemake):
+    files, params, wildcards = snakemake.input, snakemake.params, snakemake.wildcards
+    settings = params.study
+    calibration, test = (read_records(p, logits=True) for p in (files.calibration, files.test))
+    check_same_origin(
+        (files.calibration, calibration.identity),
+        (files.test, test.identity),
+        origin(files.machine),
+    )
+    sees = whole_network(wildcards.measure, ExitRule(params.exit_rule), calibration.exits)
+    runs = compare(
+        pool(calibration, test),
+        costs_of(files),
+        sees,
+        wildcards.scaling == "scaled",
+        settings["methods"],
+        [Target.parse(target, params.delta) for target in settings["targets"]],
+        settings["calibration"] or len(calibration),
+        settings["splits"],
+    )
+    own = {"measure": wildcards.measure, "scaled": wildcards.scaling == "scaled"}
+    write_table(snakemake.output.runs, runs.assign(**own))
+
+
+if __name__ == "__main__":
+    run_stage(main, snakemake)  # noqa: F821
