@@ -18,12 +18,12 @@ rule study_methods:
         machine="results/{experiment}/cost/cost.json",
     output:
         runs="results/{experiment}/study/{measure}_{scaling}.csv",
-    wildcard_constraints:
-        scaling="plain|scaled",
     log:
         "results/{experiment}/logs/study_{measure}_{scaling}.log",
     benchmark:
         "results/{experiment}/benchmarks/study_{measure}_{scaling}.tsv"
+    wildcard_constraints:
+        scaling="plain|scaled",
     conda:
         "../envs/analysis.yaml"
     params:
