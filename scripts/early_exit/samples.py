@@ -106,6 +106,17 @@ class Samples:
         stays = np.searchsorted(ordered, ordered[leave - 1], side="right")
         return float(ordered[stays]) if stays < len(ordered) else np.inf
 
+    def between(self, first: np.ndarray, last: np.ndarray, steps: int) -> np.ndarray:
+        """Shape (steps + 1, K-1): from ``first`` to ``last`` thresholds in even steps of rank."""
+        ordered = np.take_along_axis(self.uncertainty, self.order, axis=0)
+        found = np.empty((steps + 1, self.exits - 1))
+        for k in range(self.exits - 1):
+            ranks = [np.searchsorted(ordered[:, k], t[k]) for t in (first, last)]
+            places = np.rint(np.linspace(*ranks, steps + 1)).astype(int)
+            found[:, k] = np.append(ordered[:, k], np.inf)[places]
+        # A rank of 0 is the surest sample's, below which nobody leaves.
+        return np.where(found == ordered[0], -np.inf, found)
+
     def of_policy(self, thresholds: np.ndarray) -> tuple[float, ...]:
         """Turned thresholds in the unit and direction of the measure."""
         return tuple(float(self.rule.sign * t) for t in thresholds)

@@ -65,3 +65,10 @@ def test_the_front_is_what_nothing_dominates(correct, cost):
     best = {(correct[p], cost[p]) for p in range(12) if not dominated(p)}
     assert {(correct[p], cost[p]) for p in places} == best
     assert len(places) == len(best)
+
+
+def test_between_goes_in_even_steps_of_rank():
+    samples = Samples(np.array([[0.1], [0.2], [0.3], [0.4]]), np.ones((4, 2), bool))
+    rows = samples.between(np.array([-np.inf]), np.array([np.inf]), 4)
+    assert rows[:, 0].tolist() == [-np.inf, 0.2, 0.3, 0.4, np.inf]
+    assert samples.between(np.array([0.2]), np.array([0.4]), 1)[:, 0].tolist() == [0.2, 0.4]

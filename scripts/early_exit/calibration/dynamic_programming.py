@@ -12,6 +12,7 @@ decisions before.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 
@@ -23,11 +24,15 @@ from early_exit.targets import Target, pick, with_ends
 PENALTIES = np.concatenate([[0.0], np.geomspace(0.005, 10.0, 120)])
 DEGREE = 3
 PASSES = 3
+# Between neighbours on the path, which jumps where a whole group of samples changes its exit.
+STEPS_BETWEEN = 3
 
 
 def thresholds(samples: Samples, prices: Prices, targets: Sequence[Target]) -> np.ndarray:
     """The best of the path for each target; see the package for the signature."""
-    found = with_ends(samples, prices, path(samples, prices))
+    rows = path(samples, prices)
+    between = [samples.between(*pair, STEPS_BETWEEN) for pair in pairwise(rows)]
+    found = with_ends(samples, prices, np.concatenate([rows, *between]))
     return np.stack([pick(found, samples, prices, target) for target in targets])
 
 
