@@ -29,6 +29,7 @@ include: "rules/evaluation.smk"
 include: "rules/summary.smk"
 include: "rules/figures.smk"
 include: "rules/frontier.smk"
+include: "rules/quality.smk"
 include: "rules/replication.smk"
 include: "rules/speed.smk"
 include: "rules/study.smk"
@@ -45,4 +46,5 @@ rule all:
         rules.summarise.input,
         rules.figures.input,
         rules.frontier.input,
+        rules.quality.input,
         rules.replicate.input,

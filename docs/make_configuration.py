@@ -51,10 +51,10 @@ def rows(part: dict[str, Any], prefix: str, named: dict[str, Any]) -> list[str]:
 def row(key: str, part: dict[str, Any], named: dict[str, Any]) -> str:
     """One key: its default, its choices and its meaning."""
     default = f"`{yaml_text(part['default'])}`" if "default" in part else ""
-    items = part.get("items", {})
-    if "$ref" in items:
-        items = named[items["$ref"].rpartition("/")[2]]
-    choices = part.get("enum", items.get("enum"))
+    values = part.get("items", part)
+    if "$ref" in values:
+        values = named[values["$ref"].rpartition("/")[2]]
+    choices = values.get("enum")
     meaning = part["description"].strip()
     if choices:
         meaning += f" One of {', '.join(f'`{choice}`' for choice in choices)}."

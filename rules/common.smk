@@ -20,12 +20,14 @@ from early_exit.errors import InputError
 from early_exit.fingerprint import fingerprint
 from stage_runner import processors
 
+SCHEMA = yaml.safe_load((Path(workflow.basedir) / "rules/config.schema.yaml").read_text())
+MEASURES = SCHEMA["$defs"]["measure"]["enum"]
+
 
 def checked_configuration():
     """The configuration, or one line that says what is wrong with it."""
-    schema = yaml.safe_load((Path(workflow.basedir) / "rules/config.schema.yaml").read_text())
     try:
-        return configure(config, schema)
+        return configure(config, SCHEMA)
     except InputError as error:
         # Not a WorkflowError: that prints where in the rules it was raised, which helps nobody.
         sys.exit(f"error: {error}")
@@ -192,9 +194,8 @@ def checkpoint(wildcards):
 
 def temperatures(wildcards):
     """The exits' temperatures where the experiment scales them; else nothing."""
-    if not experiment(wildcards)["temperature_scaling"]:
-        return []
-    return "results/{experiment}/temperature/temperatures.json"
+    scaled = experiment(wildcards)["temperature_scaling"]
+    return "results/{experiment}/temperature/temperatures.json" if scaled else []
 
 
 def calibrated(wildcards):

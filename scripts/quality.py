@@ -1,0 +1,20 @@
+"""Stage quality: how far each exit's probabilities can be trusted, on the test split."""
+
+from early_exit.files import read_json, write_table
+from early_exit.quality import of_exits
+from early_exit.records import check_same_origin, read_records
+from stage_runner import origin, run_stage
+
+
+def main(snakemake):
+    files = snakemake.input
+    records = read_records(files.records, logits=True)
+    check_same_origin((files.records, records.identity), origin(files.temperatures))
+    temperatures = read_json(files.temperatures)["temperatures"]
+    quality, reliability = of_exits(records, temperatures, snakemake.params.measures)
+    write_table(snakemake.output.quality, quality)
+    write_table(snakemake.output.reliability, reliability)
+
+
+if __name__ == "__main__":
+    run_stage(main, snakemake)  # noqa: F821
