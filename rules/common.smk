@@ -34,15 +34,18 @@ def checked_configuration():
 CONFIGURATION = checked_configuration()
 
 
-def names(chosen):
-    """A pattern for the experiments that are `chosen` by a function of their settings."""
-    found = [name for name, own in CONFIGURATION.experiments.items() if chosen(own)]
-    # Nothing matches the empty choice.
-    return rf"({'|'.join(found)})(@\d+)?" if found else r"(?!)"
+EXPERIMENTS = CONFIGURATION.experiments
+REPLICATES = rf"({'|'.join(EXPERIMENTS)})@\d+"
+# Patterns for the experiments whose network is imported, and for those that train it. Replicates do,
+# and nothing matches where no experiment has a checkpoint.
+IMPORTED = "|".join(n for n in EXPERIMENTS if EXPERIMENTS[n]["network"]["checkpoint"]) or "(?!)"
+TRAINED = "|".join(
+    [n for n in EXPERIMENTS if not EXPERIMENTS[n]["network"]["checkpoint"]] + [REPLICATES]
+)
 
 
 wildcard_constraints:
-    experiment=names(lambda own: True),
+    experiment=f"{IMPORTED}|{TRAINED}",
     split="train|calibration|test",
     method="[a-z_]+",
 
@@ -79,6 +82,17 @@ def mirrors(wildcards, input):
 def data_dir(wildcards, input):
     """Where the data lies; not part of a result's identity."""
     return str(CONFIGURATION.data_dir)
+
+
+def recipe(wildcards):
+    """How the network is trained; where, and on how many threads, is not part of it."""
+    elsewhere = ("device", "threads")
+    return {k: v for k, v in experiment(wildcards)["training"].items() if k not in elsewhere}
+
+
+def training_device(wildcards, input):
+    """Where the network is trained; a trained one is not trained again elsewhere."""
+    return experiment(wildcards)["training"]["device"]
 
 
 def inference(wildcards, input):

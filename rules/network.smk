@@ -19,7 +19,7 @@ rule import_network:
     benchmark:
         "results/{experiment}/benchmarks/network.tsv"
     wildcard_constraints:
-        experiment=names(lambda own: own["network"]["checkpoint"] is not None),
+        experiment=IMPORTED,
     conda:
         "../envs/environment.yaml"
     params:
@@ -42,7 +42,7 @@ rule train_network:
     benchmark:
         "results/{experiment}/benchmarks/network.tsv"
     wildcard_constraints:
-        experiment=names(lambda own: own["network"]["checkpoint"] is None),
+        experiment=TRAINED,
     conda:
         "../envs/environment.yaml"
     threads: threads("training/threads")
@@ -50,10 +50,9 @@ rule train_network:
         code=code("network_train", "networks.{network[name]}", "datasets.{dataset[name]}"),
         network=setting("network"),
         dataset=dataset,
-        training=lambda wildcards: {
-            k: v for k, v in experiment(wildcards)["training"].items() if k != "threads"
-        },
+        training=recipe,
         seed=setting("seed"),
+        device=training_device,
         data_dir=data_dir,
     script:
         "../scripts/network_train.py"

@@ -95,7 +95,7 @@ def test_nothing_in_a_copy_that_lost_its_times(finished, tmp_path):
         ("sweep.py", "np.linspace(0.0,", "np.linspace(-0.0,", {"sweep_thresholds"} | DRAWN),
         ("extraction.py", "torch.cat(logits)", "torch.cat([*logits])", AFTER_EXITS),
         ("cost.py", "// 2", "// 2 + 0", AFTER_COST),
-        ("training.py", "loss.backward()", "loss.backward(); del loss", "network"),
+        ("training/loop.py", "loss.backward()", "loss.backward(); del right", "network"),
         ("networks/branchynet.py", "HIDDEN = 128", "HIDDEN = 64 * 2", "network"),
         ("datasets/digits.py", "TEST = 450", "TEST = 451", EVERYTHING),
         ("datasets/cifar10.py", "CALIBRATION = 5000", "CALIBRATION = 5001", set()),
