@@ -28,6 +28,7 @@ include: "rules/evaluation.smk"
 include: "rules/summary.smk"
 include: "rules/figures.smk"
 include: "rules/replication.smk"
+include: "rules/replicates.smk"
 include: "rules/speed.smk"
 
 

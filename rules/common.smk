@@ -2,6 +2,7 @@
 # stage is out of date. Functions only; the rules are in the files named after the stages.
 import json
 import os
+import re
 import sys
 from pathlib import Path
 
@@ -189,6 +190,44 @@ def replicated(pattern):
     """The files of `pattern` for each experiment that is run and asks for the replication."""
     asking = [n for n in CONFIGURATION.run if CONFIGURATION.experiment(n)["replication"]]
     return expand(pattern, experiment=asking)
+
+
+def learning_curves():
+    """The learning curve of each experiment that is run and trains its network."""
+    training = [n for n in CONFIGURATION.run if re.fullmatch(TRAINED, n)]
+    return expand("results/{experiment}/figures/learning_curve.svg", experiment=training)
+
+
+def replicate_tables(wildcards):
+    """The table of replicates of each experiment that is run."""
+    for name in CONFIGURATION.run:
+        if name not in EXPERIMENTS:
+            base = name.partition("@")[0]
+            sys.exit(f"error: replicates: {name} is a replicate itself; --config run={base}")
+    return each("results/{experiment}/replicates.csv")
+
+
+def replicate_summaries(wildcards):
+    """The summary of the experiment with each seed."""
+    seeds = range(experiment(wildcards)["replicates"])
+    return [f"results/{wildcards.experiment}@{seed}/summary.json" for seed in seeds]
+
+
+def checkpoint_stem(wildcards):
+    """Where a trained network is shipped to, without a suffix: by its network and data set."""
+    own = experiment(wildcards)
+    return f"checkpoints/{own['network']['name']}-{own['dataset']['name']}"
+
+
+def shipped(wildcards):
+    """What says that each experiment that is run was shipped; each must train its network."""
+    for name in CONFIGURATION.run:
+        if not re.fullmatch(TRAINED, name):
+            sys.exit(
+                f"error: ship: {name} does not train its network, it has a checkpoint; --config"
+                f" run={name}@0 does"
+            )
+    return each("results/{experiment}/network/shipped.json")
 
 
 def figure_files(folder, figures):
