@@ -100,7 +100,7 @@ def test_nothing_in_a_copy_that_lost_its_times(finished, tmp_path):
         ("training/loop.py", "loss.backward()", "loss.backward(); del right", "network"),
         ("networks/branchynet.py", "HIDDEN = 128", "HIDDEN = 64 * 2", "network"),
         ("datasets/digits.py", "TEST = 450", "TEST = 451", EVERYTHING),
-        ("datasets/cifar10.py", "CALIBRATION = 5000", "CALIBRATION = 5001", set()),
+        ("datasets/cifar.py", "CALIBRATION = 5000", "CALIBRATION = 5001", set()),
         ("replication.py", "CUTOFF = 0.6", "CUTOFF = 0.7", set()),
         ("uncertainty/margin.py", "1.0 - (", "2.0 - (", set()),
         ("selection.py", "ratio.idxmax()", "ratio.argmax()", "selection"),
