@@ -31,6 +31,7 @@ include: "rules/figures.smk"
 include: "rules/frontier.smk"
 include: "rules/quality.smk"
 include: "rules/replication.smk"
+include: "rules/replicates.smk"
 include: "rules/speed.smk"
 include: "rules/study.smk"
 

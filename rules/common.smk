@@ -2,6 +2,7 @@
 # stage is out of date. Functions only; the rules are in the files named after the stages.
 import json
 import os
+import re
 import sys
 from pathlib import Path
 
@@ -36,15 +37,18 @@ def checked_configuration():
 CONFIGURATION = checked_configuration()
 
 
-def names(chosen):
-    """A pattern for the experiments that are `chosen` by a function of their settings."""
-    found = [name for name, own in CONFIGURATION.experiments.items() if chosen(own)]
-    # Nothing matches the empty choice.
-    return rf"({'|'.join(found)})(@\d+)?" if found else r"(?!)"
+EXPERIMENTS = CONFIGURATION.experiments
+REPLICATES = rf"({'|'.join(EXPERIMENTS)})@\d+"
+# Patterns for the experiments whose network is imported, and for those that train it. Replicates do,
+# and nothing matches where no experiment has a checkpoint.
+IMPORTED = "|".join(n for n in EXPERIMENTS if EXPERIMENTS[n]["network"]["checkpoint"]) or "(?!)"
+TRAINED = "|".join(
+    [n for n in EXPERIMENTS if not EXPERIMENTS[n]["network"]["checkpoint"]] + [REPLICATES]
+)
 
 
 wildcard_constraints:
-    experiment=names(lambda own: True),
+    experiment=f"{IMPORTED}|{TRAINED}",
     split="train|calibration|test",
     method="[a-z_]+",
 
@@ -83,6 +87,17 @@ def mirrors(wildcards, input):
 def data_dir(wildcards, input):
     """Where the data lies; not part of a result's identity."""
     return str(CONFIGURATION.data_dir)
+
+
+def recipe(wildcards):
+    """How the network is trained; where, and on how many threads, is not part of it."""
+    elsewhere = ("device", "threads")
+    return {k: v for k, v in experiment(wildcards)["training"].items() if k not in elsewhere}
+
+
+def training_device(wildcards, input):
+    """Where the network is trained; a trained one is not trained again elsewhere."""
+    return experiment(wildcards)["training"]["device"]
 
 
 def inference(wildcards, input):
@@ -208,6 +223,44 @@ def asking(pattern, path):
     """The files of `pattern` for each experiment that is run and has something at this setting."""
     wanted = [n for n in CONFIGURATION.run if lookup_setting(n, path)]
     return expand(pattern, experiment=wanted)
+
+
+def learning_curves():
+    """The learning curve of each experiment that is run and trains its network."""
+    training = [n for n in CONFIGURATION.run if re.fullmatch(TRAINED, n)]
+    return expand("results/{experiment}/figures/learning_curve.svg", experiment=training)
+
+
+def replicate_tables(wildcards):
+    """The table of replicates of each experiment that is run."""
+    for name in CONFIGURATION.run:
+        if name not in EXPERIMENTS:
+            base = name.partition("@")[0]
+            sys.exit(f"error: replicates: {name} is a replicate itself; --config run={base}")
+    return each("results/{experiment}/replicates.csv")
+
+
+def replicate_summaries(wildcards):
+    """The summary of the experiment with each seed."""
+    seeds = range(experiment(wildcards)["replicates"])
+    return [f"results/{wildcards.experiment}@{seed}/summary.json" for seed in seeds]
+
+
+def checkpoint_stem(wildcards):
+    """Where a trained network is shipped to, without a suffix: by its network and data set."""
+    own = experiment(wildcards)
+    return f"checkpoints/{own['network']['name']}-{own['dataset']['name']}"
+
+
+def shipped(wildcards):
+    """What says that each experiment that is run was shipped; each must train its network."""
+    for name in CONFIGURATION.run:
+        if not re.fullmatch(TRAINED, name):
+            sys.exit(
+                f"error: ship: {name} does not train its network, it has a checkpoint; --config"
+                f" run={name}@0 does"
+            )
+    return each("results/{experiment}/network/shipped.json")
 
 
 def figure_files(folder, figures):

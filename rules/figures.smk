@@ -6,6 +6,7 @@ rule figures:
     """Target: the figures of each experiment."""
     input:
         each("results/{experiment}/figures/{figure}.svg", figure=FIGURES),
+        learning_curves(),
 
 
 rule draw_figures:
@@ -27,5 +28,27 @@ rule draw_figures:
         code=code("figures", *[f"figures.{name}" for name in FIGURES]),
         figures=FIGURES,
         stated=stated(*FIGURES),
+    script:
+        "../scripts/figures.py"
+
+
+rule draw_learning_curve:
+    """Draw how training went, for experiments that train their network."""
+    input:
+        training="results/{experiment}/network/training.csv",
+    output:
+        **figure_files("results/{experiment}/figures", ["learning_curve"]),
+    log:
+        "results/{experiment}/logs/figures_learning_curve.log",
+    benchmark:
+        "results/{experiment}/benchmarks/figures_learning_curve.tsv"
+    wildcard_constraints:
+        experiment=TRAINED,
+    conda:
+        "../envs/analysis.yaml"
+    params:
+        code=code("figures", "figures.learning_curve"),
+        figures=["learning_curve"],
+        stated=stated("learning_curve"),
     script:
         "../scripts/figures.py"

@@ -7,6 +7,12 @@ rule network:
         each("results/{experiment}/network/network.safetensors"),
 
 
+rule ship:
+    """Target: the trained network of each experiment, put into checkpoints/ with its card."""
+    input:
+        shipped,
+
+
 rule import_network:
     """Load a checkpoint strictly, fetching it where it is missing, and keep its weights."""
     input:
@@ -19,7 +25,7 @@ rule import_network:
     benchmark:
         "results/{experiment}/benchmarks/network.tsv"
     wildcard_constraints:
-        experiment=names(lambda own: own["network"]["checkpoint"] is not None),
+        experiment=IMPORTED,
     conda:
         "../envs/environment.yaml"
     params:
@@ -42,7 +48,7 @@ rule train_network:
     benchmark:
         "results/{experiment}/benchmarks/network.tsv"
     wildcard_constraints:
-        experiment=names(lambda own: own["network"]["checkpoint"] is None),
+        experiment=TRAINED,
     conda:
         "../envs/environment.yaml"
     threads: threads("training/threads")
@@ -50,10 +56,38 @@ rule train_network:
         code=code("network_train", "networks.{network[name]}", "datasets.{dataset[name]}"),
         network=setting("network"),
         dataset=dataset,
-        training=lambda wildcards: {
-            k: v for k, v in experiment(wildcards)["training"].items() if k != "threads"
-        },
+        training=recipe,
         seed=setting("seed"),
+        device=training_device,
         data_dir=data_dir,
     script:
         "../scripts/network_train.py"
+
+
+rule ship_network:
+    """Put a trained network into checkpoints/, with the log of its training and a card.
+
+    What lies in checkpoints/ is no output, or experiments that use it would train it again. To ship
+    once more, add `--forcerun ship_network`.
+    """
+    input:
+        manifest="results/{experiment}/data/manifest.json",
+        network="results/{experiment}/network/network.safetensors",
+        log="results/{experiment}/network/training.csv",
+        calibration="results/{experiment}/exits/calibration.parquet",
+        test="results/{experiment}/exits/test.parquet",
+    output:
+        shipped="results/{experiment}/network/shipped.json",
+    log:
+        "results/{experiment}/logs/network_ship.log",
+    benchmark:
+        "results/{experiment}/benchmarks/network_ship.tsv"
+    wildcard_constraints:
+        experiment=TRAINED,
+    conda:
+        "../envs/environment.yaml"
+    params:
+        code=code("network_ship", "networks.{network[name]}"),
+        stem=checkpoint_stem,
+    script:
+        "../scripts/network_ship.py"

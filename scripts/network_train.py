@@ -1,10 +1,12 @@
 """Stage network, trained: all exits jointly, on the train split alone."""
 
+from pathlib import Path
+
 import torch
 
 from early_exit import datasets, networks
 from early_exit.files import read_json, write_table
-from early_exit.training import Recipe, train
+from early_exit.training import Recipe, SavedState, train
 from stage_runner import run_stage, use_threads
 
 
@@ -16,7 +18,6 @@ def main(snakemake):
     torch.manual_seed(params.seed)
     name = params.network["name"]
     network = networks.build(name, manifest["classes"], manifest["shape"])
-    log = train(network, data, Recipe(**params.training), params.seed)
     identity = {
         "network": name,
         "classes": manifest["classes"],
@@ -25,8 +26,13 @@ def main(snakemake):
         "training": params.training,
         "seed": params.seed,
     }
+    # Beside the output, and no output itself: Snakemake deletes those of a job that failed.
+    path = Path(snakemake.output.network).with_name("training_state.pt")
+    saved = SavedState(path, identity | {"code": params.code})
+    log = train(network, data, Recipe(**params.training), params.seed, params.device, saved)
     networks.save(network, snakemake.output.network, identity)
     write_table(snakemake.output.log, log)
+    saved.remove()
 
 
 if __name__ == "__main__":

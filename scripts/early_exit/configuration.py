@@ -58,6 +58,9 @@ class Configuration:
     def experiment(self, name: str) -> dict[str, Any]:
         """The settings of an experiment; ``name@seed`` has that seed, and else those of ``name``.
 
+        But for its checkpoint: a replicate of fixed weights would be the same network again, so it
+        is trained.
+
         Raises
         ------
         InputError
@@ -68,7 +71,9 @@ class Configuration:
         if base not in self.experiments:
             raise InputError("config: " + _unknown("run", base, self.experiments, "experiment"))
         settings = self.experiments[base]
-        return settings | {"seed": int(replicate["seed"])} if replicate else settings
+        if not replicate:
+            return settings
+        return merge(settings, {"seed": int(replicate["seed"]), "network": {"checkpoint": None}})
 
 
 def configure(config: dict[str, Any], schema: dict[str, Any]) -> Configuration:

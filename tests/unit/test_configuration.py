@@ -66,6 +66,16 @@ def test_a_replicate_is_the_experiment_with_that_seed():
     assert found.experiment("digits@3") == found.experiment("digits") | {"seed": 3}
 
 
+def test_a_replicate_is_trained_even_where_there_is_a_checkpoint():
+    found = configure(CONFIG, SCHEMA)
+    assert found.experiment("published")["network"]["checkpoint"]
+    replicate = found.experiment("published@0")
+    assert replicate["network"] == {"name": "branchynet", "checkpoint": None}
+    assert replicate["seed"] == 0
+    # The experiment's own settings are as they were.
+    assert found.experiment("published")["network"]["checkpoint"]
+
+
 @pytest.mark.parametrize("empty", ["defaults", "experiments/digits", "experiments/new"])
 def test_a_key_with_nothing_after_it_means_no_settings(empty):
     configure(changed(empty, None), SCHEMA)

@@ -84,9 +84,9 @@ def test_a_pickle_that_is_not_the_known_batch_is_not_opened(tmp_path):
         def __reduce__(self):
             return (open, (str(tmp_path / "owned"), "w"))
 
-    folder = tmp_path / cifar10.FOLDER
+    folder = tmp_path / cifar10.SOURCE.folder
     folder.mkdir()
-    for name in cifar10.FILES:
+    for name in cifar10.SOURCE.files:
         (folder / name).write_bytes(pickle.dumps(Hostile()))
     for split in datasets.SPLITS:
         with pytest.raises(InputError, match="damaged"):
@@ -110,13 +110,13 @@ def test_the_real_cifar10(cifar10_dir):
 
 
 def test_a_truncated_batch_is_named(cifar10_dir, tmp_path):
-    folder = tmp_path / cifar10.FOLDER
+    folder = tmp_path / cifar10.SOURCE.folder
     folder.mkdir()
-    for name in cifar10.FILES:
-        (folder / name).symlink_to(cifar10_dir / cifar10.FOLDER / name)
+    for name in cifar10.SOURCE.files:
+        (folder / name).symlink_to(cifar10_dir / cifar10.SOURCE.folder / name)
     broken = folder / "test_batch"
     broken.unlink()
-    shutil.copy(cifar10_dir / cifar10.FOLDER / "test_batch", broken)
+    shutil.copy(cifar10_dir / cifar10.SOURCE.folder / "test_batch", broken)
     broken.chmod(0o644)
     with broken.open("r+b") as file:
         file.truncate(1_000_000)

@@ -64,12 +64,22 @@ def tables():
                 "error": [-0.09, 0.0],
             }
         ),
+        "training": pd.DataFrame(
+            {
+                "epoch": [1, 2],
+                "loss": [1.5, 0.75],
+                "accuracy_1": [0.2, 0.4],
+                "accuracy_2": [0.3, 0.6],
+                "seconds": [60.0, 30.0],
+            }
+        ),
         "machine": {"as_published_ms": 3.0, "policy_ms": 0.6},
         "replication": replicate(*[make_records(600, 6, 10, seed) for seed in (3, 4)]),
     }
 
 
 NAMES = ["sweep", "operating_points", "exit_shares", "exit_accuracy", "replication", "speed"]
+NAMES += ["learning_curve"]
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -102,3 +112,13 @@ def test_axes_have_units_and_the_marks_are_there(tables, tmp_path):
     assert "threshold (nats)" in (tmp_path / "sweep.svg").read_text()
     for target in ("0.5", "0.6", "0.7"):
         assert target in (tmp_path / "operating_points.svg").read_text()
+
+
+def test_the_learning_curve_states_where_training_ended(tables, tmp_path):
+    figures.save("learning_curve", tables, tmp_path)
+    caption = (tmp_path / "learning_curve.txt").read_text()
+    assert "2 epochs in 1.5 minutes; the loss went from 1.500 to 0.750." in caption
+    assert "40.0%, 60.0%" in caption
+    text = (tmp_path / "learning_curve.svg").read_text()
+    for expected in ("exit 1: 40.0 %", "exit 2: 60.0 %", "epoch", "loss", "(%)"):
+        assert expected in text

@@ -8,12 +8,13 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from conftest import SMALL
 from early_exit.policy import Policy
 
 RULES = {
     "all": {"all"},
     "data": {"data", "prepare_data"},
-    "network": {"network", "import_network", "train_network"},
+    "network": {"network", "import_network", "train_network", "ship", "ship_network"},
     "exits": {"exits", "record_exits"},
     "cost": {"cost", "measure_cost"},
     "sweep": {"sweep", "sweep_thresholds"},
@@ -21,8 +22,9 @@ RULES = {
     "selection": {"select", "select_policy"},
     "evaluation": {"evaluate", "evaluate_policy", "simulate_policies"},
     "summary": {"summarise", "write_summary"},
-    "figures": {"figures", "draw_figures"},
+    "figures": {"figures", "draw_figures", "draw_learning_curve"},
     "speed": {"speed", "measure_speed", "draw_speed"},
+    "replicates": {"replicates", "gather_replicates"},
     "replication": {"replicate", "replicate_published", "draw_replication"},
 }
 
@@ -93,7 +95,7 @@ def test_the_tables(finished_once):
 
 
 def test_the_figures_are_there_as_svg_and_png(finished_once):
-    for name in ("sweep", "operating_points", "exit_shares", "exit_accuracy"):
+    for name in ("sweep", "operating_points", "exit_shares", "exit_accuracy", "learning_curve"):
         assert finished_once.path(f"figures/{name}.svg").read_text().startswith("<?xml")
         with Image.open(finished_once.path(f"figures/{name}.png")) as picture:
             assert len(np.unique(np.asarray(picture.convert("L")))) > 20
@@ -110,6 +112,43 @@ def test_the_speed_of_every_batch_size(finished):
     assert "times as fast" in finished.path("figures/speed.txt").read_text()
     # It is an extra: what was finished stays finished.
     assert finished.planned() == {}
+
+
+def test_a_trained_network_ships_with_its_card(finished):
+    finished.run("--cores", "2", "ship", check=True)
+    folder = finished.folder / "checkpoints"
+    names = sorted(path.name for path in folder.iterdir())
+    assert names == [
+        f"branchynet-digits.{suffix}" for suffix in ("csv", "json", "md", "safetensors")
+    ]
+    shipped, trained = folder / names[3], finished.path("network/network.safetensors")
+    assert shipped.read_bytes() == trained.read_bytes()
+    assert (folder / names[0]).read_bytes() == finished.path("network/training.csv").read_bytes()
+    card = json.loads((folder / names[1]).read_text())
+    summary = json.loads(finished.path("summary.json").read_text())
+    assert [row["accuracy_test"] for row in card["exits"]] == summary["per_exit_accuracy"]
+    assert card["exits"][-1]["macs"] == summary["static"]["macs"]
+    assert card["file"]["bytes"] == shipped.stat().st_size
+    assert card["command"] in (folder / names[2]).read_text()
+    assert f"{summary['per_exit_accuracy'][2]:.2%}" in (folder / names[2]).read_text()
+    # It is an extra: what was finished stays finished.
+    assert finished.planned() == {}
+
+
+def test_a_shipped_network_is_imported_and_its_replicate_trained(finished):
+    finished.run("--cores", "2", "ship", check=True)
+    network = {"name": "branchynet", "checkpoint": "checkpoints/branchynet-digits.safetensors"}
+    finished.configure(run="new", experiments={"new": SMALL | {"network": network}})
+    plan = finished.planned("network", "--config", "run=[new,new@0]")
+    assert (plan["import_network"], plan["train_network"]) == (1, 1)
+    assert "ship_network" not in plan
+    finished.run("--cores", "2", "exits", check=True)
+    found = [finished.folder / f"results/{name}/exits/test.parquet" for name in ("small", "new")]
+    one, other = (pd.read_parquet(path).drop(columns="index") for path in found)
+    assert one.prediction_6.equals(other.prediction_6)
+    assert one.entropy_6.equals(other.entropy_6)
+    refused = finished.run("ship", "-n")
+    assert "run=new@0 does" in refused.stdout + refused.stderr
 
 
 def test_the_run_ends_with_the_headline(finished):
@@ -129,7 +168,7 @@ def test_every_job_has_a_log_and_a_benchmark(finished_once):
     logs = {p.stem for p in finished_once.path("logs").iterdir()}
     benchmarks = {p.stem for p in finished_once.path("benchmarks").iterdir()}
     assert logs == benchmarks
-    assert len(logs) == 12
+    assert len(logs) == 13
 
 
 def test_jobs_that_only_read_records_do_not_import_torch(finished_once):
@@ -198,6 +237,29 @@ def test_several_experiments_and_replicates_are_run_side_by_side(project):
     plan = project.planned("--config", "run=[small,small@3]")
     assert plan["train_network"] == 2
     assert plan["record_exits"] == 4
+
+
+def test_replicates_are_trained_each_on_its_own_and_gathered(project):
+    project.configure(run="small", experiments={"small": SMALL | {"replicates": 2}})
+    plan = project.planned("replicates")
+    assert (plan["train_network"], plan["gather_replicates"]) == (2, 1)
+    project.run("--cores", "2", "replicates", check=True)
+    table = pd.read_csv(project.path("replicates.csv")).set_index("quantity")
+    summaries = [
+        json.loads((project.folder / f"results/small@{seed}/summary.json").read_text())
+        for seed in (0, 1)
+    ]
+    own = [summary["per_exit_accuracy"][2] for summary in summaries]
+    assert table.loc["accuracy_3", ["seed_0", "seed_1"]].tolist() == pytest.approx(own)
+    assert table["mean"]["accuracy_3"] == pytest.approx(np.mean(own))
+    networks = [
+        (project.folder / f"results/small@{seed}/network/network.safetensors").read_bytes()
+        for seed in (0, 1)
+    ]
+    assert networks[0] != networks[1]
+    assert project.planned("replicates") == {}
+    refused = project.run("-n", "replicates", "--config", "run=small@1")
+    assert "small@1 is a replicate itself" in refused.stdout + refused.stderr
 
 
 def test_no_rule_that_chooses_reads_test_data(project):

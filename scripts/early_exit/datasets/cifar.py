@@ -1,0 +1,97 @@
+"""What CIFAR-10 and CIFAR-100 share: an archive of pickles, known by its checksums.
+
+The archives' host has been slow since June 2026 (pytorch/vision issue 9536), so mirrors are asked
+first where there are any. Whatever answers, the checksum decides.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from early_exit.downloads import check_files, fetch, unpack
+from early_exit.errors import InputError
+
+if TYPE_CHECKING:
+    from early_exit.datasets import Split
+
+SHAPE = (3, 32, 32)
+CALIBRATION = 5000
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where one of them lies.
+
+    Attributes
+    ----------
+    folder
+        Of the unpacked files, in ``data_dir``.
+    archive, sha256
+        The archive's name and checksum.
+    mirrors
+        Its addresses, asked in this order.
+    files
+        MD5 sums of the unpacked files, those that torchvision checks too.
+    """
+
+    folder: str
+    archive: str
+    sha256: str
+    mirrors: tuple[str, ...]
+    files: dict[str, str]
+
+
+def prepare(source: Source, data_dir: Path, settings: dict[str, Any]) -> dict[str, str]:
+    """Check the unpacked files; fetch and unpack the archive if the folder is not there.
+
+    Raises
+    ------
+    InputError
+        If a file is damaged, or no mirror gives the archive.
+    """
+    folder = data_dir / source.folder
+    if not folder.exists():
+        mirrors = settings["mirrors"] or source.mirrors
+        try:
+            archive = fetch(data_dir / source.archive, mirrors, source.sha256)
+        except InputError as error:
+            raise InputError(f"{folder}: there is no such folder, and {error}") from error
+        unpack(archive, data_dir, source.folder)
+    check_files(folder, source.files, f"delete {folder} to have it downloaded again")
+    return {f"{source.folder}/{name}": f"md5:{digest}" for name, digest in source.files.items()}
+
+
+def load(
+    source: Source, reader: Callable, data_dir: Path, split: str, settings: dict[str, Any]
+) -> Split:
+    """Read one split with torchvision's ``reader``, which checks MD5 sums before it unpickles.
+
+    Raises
+    ------
+    InputError
+        If files are missing or damaged.
+    """
+    import torch
+
+    from early_exit.datasets import Split
+    from early_exit.datasets.splits import held_out
+
+    try:
+        found = reader(data_dir, train=split != "test", download=False)
+    except RuntimeError as error:
+        raise InputError(
+            f"{data_dir / source.folder}: missing or damaged ({error}); delete the folder to have"
+            " it downloaded again, or set data_dir to where it is"
+        ) from error
+    images = torch.from_numpy(found.data).permute(0, 3, 1, 2)
+    labels = torch.tensor(found.targets)
+    if split == "test":
+        index = torch.arange(len(labels))
+        return Split(images.contiguous(), labels, index)
+    calibration = CALIBRATION if settings["calibration"] is None else settings["calibration"]
+    train, held = held_out(len(labels), calibration, settings["split_seed"])
+    index = held if split == "calibration" else train
+    return Split(images[index].contiguous(), labels[index], index)

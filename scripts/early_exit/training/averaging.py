@@ -1,0 +1,38 @@
+"""The running average of the weights, and batch norm that fits it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import torch
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+
+def running_average(network: nn.Module, decay: float) -> AveragedModel:
+    """An exponential average of the weights over the steps (Polyak and Juditsky 1992)."""
+    return AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(decay))
+
+
+@torch.no_grad()
+def settle_batch_norm(network: nn.Module, batches: Iterable[torch.Tensor]) -> None:
+    """Take batch norm's statistics anew, as a mean over ``batches``, nothing dropped out.
+
+    Those gathered while training belong to other weights (Izmailov et al. 2018, section 3.2). The
+    network ends in evaluation mode.
+    """
+    norms = [module for module in network.modules() if isinstance(module, _BatchNorm)]
+    momenta = [norm.momentum for norm in norms]
+    network.eval()
+    for norm in norms:
+        norm.reset_running_stats()
+        # None: the mean of all batches.
+        norm.momentum = None
+        norm.train()
+    if norms:
+        for batch in batches:
+            network(batch)
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
+    network.eval()

@@ -1,0 +1,224 @@
+"""The loop: epochs over the train split, each of them finished or not begun."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import nn
+from tqdm import tqdm
+
+from early_exit.datasets import Split
+from early_exit.engine import PRECISIONS, Engine
+from early_exit.errors import InputError
+from early_exit.networks import MultiExitNetwork
+from early_exit.training.augmentation import AUGMENTATIONS
+from early_exit.training.averaging import running_average, settle_batch_norm
+from early_exit.training.loss import JointLoss, exit_weights
+from early_exit.training.optimizers import one_cycle, optimizer, set_rate
+from early_exit.training.recipe import Recipe
+from early_exit.training.state import SavedState
+
+LOGGER = logging.getLogger(__name__)
+
+
+def train(
+    network: MultiExitNetwork,
+    data: Split,
+    recipe: Recipe,
+    seed: int,
+    device: str = "cpu",
+    saved: SavedState | None = None,
+) -> pd.DataFrame:
+    """Train in place; deterministic for a seed on the CPU, and a number of threads.
+
+    Parameters
+    ----------
+    network
+        A freshly built network of K exits. It ends on the CPU, in evaluation mode.
+    data
+        The train split.
+    device
+        ``cpu`` or ``cuda``.
+    saved
+        Where the state is kept after each epoch, and gone on from. It stays when training is done:
+        remove it once the result is safe.
+
+    Returns
+    -------
+    pandas.DataFrame
+        A row an epoch: ``epoch``, ``loss``, ``accuracy_1`` .. ``accuracy_K`` (on the train split,
+        as augmented, while training) and ``seconds``.
+
+    Raises
+    ------
+    InputError
+        If the weights do not fit the exits, the split is smaller than 2, the device is not there,
+        or the loss diverges.
+    """
+    if len(data) < 2:
+        raise InputError(f"training: {len(data)} samples; give the train split 2 at least")
+    if device == "cuda" and not torch.cuda.is_available():
+        raise InputError("training.device: no CUDA device is there; set it to cpu")
+    training = _Training(network, data, recipe, seed, Engine(device))
+    found = saved.load() if saved else None
+    if found:
+        training.restore(found)
+        LOGGER.info("Going on after epoch %d of %d", len(training.log), recipe.epochs)
+    with training.progress() as bar, _scaled_dropout(network, recipe.dropout_scale):
+        while len(training.log) < recipe.epochs:
+            training.epoch(bar)
+            if saved:
+                saved.save(training.state())
+    training.finish()
+    return pd.DataFrame(training.log)
+
+
+class _Training:
+    """What training changes, and one epoch of it.
+
+    An epoch's randomness comes from the seed and the epoch's number alone, so that it is the same
+    whether or not training was broken off before it.
+    """
+
+    def __init__(
+        self, network: MultiExitNetwork, data: Split, recipe: Recipe, seed: int, engine: Engine
+    ) -> None:
+        self.recipe, self.seed, self.engine = recipe, seed, engine
+        self.weights = exit_weights(recipe.exit_weights, len(network.heads))
+        self.network = engine.ready(network)
+        self.images = data.images.to(engine.device)
+        self.labels = data.labels.to(engine.device)
+        self.steps = max(1, len(data) // recipe.batch_size)
+        self.optimizer = optimizer(recipe.optimizer, network, recipe.weight_decay)
+        averaged = recipe.averaging is not None
+        self.average = running_average(network, recipe.averaging) if averaged else None
+        self.log: list[dict[str, float]] = []
+
+    def state(self) -> dict[str, Any]:
+        """All that the next epochs depend on."""
+        return {
+            "network": self.network.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "average": self.average.state_dict() if self.average else None,
+            "log": self.log,
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Put :meth:`state` back."""
+        self.network.load_state_dict(state["network"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        if self.average:
+            self.average.load_state_dict(state["average"])
+        self.log = list(state["log"])
+
+    def progress(self) -> tqdm:
+        """A bar of steps, with the time left."""
+        done, total = len(self.log) * self.steps, self.recipe.epochs * self.steps
+        return tqdm(total=total, initial=done, desc="training", unit="step", disable=None)
+
+    def epoch(self, bar: tqdm) -> None:
+        """One pass over the train split, and a row in the log."""
+        start = time.perf_counter()
+        number = len(self.log) + 1
+        generator = self._sow(number)
+        rates, loss_of = self._phase(number)
+        samples = len(self.labels)
+        order = torch.randperm(samples, generator=generator).to(self.labels.device)
+        total = torch.zeros((), device=order.device)
+        correct = torch.zeros(len(self.weights), device=order.device)
+        self.network.train()
+        for rate, chunk in zip(rates, order.tensor_split(self.steps), strict=True):
+            loss, right = self._step(chunk, rate, loss_of, generator)
+            total += loss * len(chunk)
+            correct += right
+            bar.update()
+        self._note(number, float(total) / samples, correct / samples, start, bar)
+
+    def finish(self) -> None:
+        """The average's weights, where there is one; evaluation mode, on the CPU."""
+        if self.average:
+            self.network.load_state_dict(self.average.module.state_dict())
+            chunks = torch.arange(len(self.labels)).tensor_split(self.steps)
+            settle_batch_norm(
+                self.network, (self.engine.pictures(self.images[chunk]) for chunk in chunks)
+            )
+        self.network.eval().to("cpu")
+
+    def _sow(self, number: int) -> torch.Generator:
+        """Seed dropout, and give the generator of the order and the augmentation."""
+        first, second = np.random.SeedSequence([self.seed, number]).generate_state(2, np.uint64)
+        torch.manual_seed(int(first))
+        return torch.Generator().manual_seed(int(second))
+
+    def _phase(self, number: int) -> tuple[list[float], JointLoss]:
+        """The rate at each step of an epoch, and its loss: the backbone's, or the joint one."""
+        recipe = self.recipe
+        alone = number <= recipe.backbone_epochs
+        before = 0 if alone else recipe.backbone_epochs
+        epochs = recipe.backbone_epochs if alone else recipe.epochs - recipe.backbone_epochs
+        final = (0.0,) * (len(self.weights) - 1) + (1.0,)
+        first = (number - 1 - before) * self.steps
+        rates = [
+            recipe.learning_rate * one_cycle(first + step, epochs * self.steps)
+            for step in range(self.steps)
+        ]
+        weights = final if alone else self.weights
+        return rates, JointLoss(weights, recipe.label_smoothing, recipe.distillation)
+
+    def _step(
+        self, chunk: torch.Tensor, rate: float, loss_of: JointLoss, generator: torch.Generator
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """One step: its loss, and the samples that each exit got right."""
+        augment = AUGMENTATIONS[self.recipe.augmentation]
+        images = augment(self.images[chunk], self.recipe.translate, generator)
+        labels = self.labels[chunk]
+        reduced = self.recipe.precision != "fp32"
+        with torch.autocast(self.engine.device, PRECISIONS[self.recipe.precision], enabled=reduced):
+            logits = self.network(self.engine.pictures(images))
+        loss = loss_of(logits, labels)
+        set_rate(self.optimizer, rate)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        self.optimizer.step()
+        if self.average:
+            self.average.update_parameters(self.network)
+        return loss.detach(), (logits.argmax(dim=2) == labels[:, None]).sum(dim=0)
+
+    def _note(
+        self, number: int, loss: float, accuracy: torch.Tensor, start: float, bar: tqdm
+    ) -> None:
+        if not loss < float("inf"):
+            raise InputError(
+                f"training: the loss became {loss} in epoch {number}; lower training.learning_rate"
+            )
+        shares = {f"accuracy_{k}": share for k, share in enumerate(accuracy.tolist(), 1)}
+        seconds = time.perf_counter() - start
+        self.log.append({"epoch": number, "loss": loss, **shares, "seconds": seconds})
+        exits = " ".join(f"{share:.3f}" for share in shares.values())
+        left = (self.recipe.epochs - number) * np.mean([row["seconds"] for row in self.log])
+        bar.set_postfix_str(f"loss {loss:.3f}, accuracy {exits}")
+        LOGGER.info(
+            "Epoch %d of %d: loss %.4f, accuracy %s; %.0f s, about %.0f min left",
+            *(number, self.recipe.epochs, loss, exits, seconds, left / 60),
+        )
+
+
+@contextmanager
+def _scaled_dropout(network: nn.Module, scale: float) -> Iterator[None]:
+    """Multiply the dropout probabilities for a while."""
+    dropouts = [m for m in network.modules() if isinstance(m, nn.modules.dropout._DropoutNd)]
+    before = [dropout.p for dropout in dropouts]
+    for dropout in dropouts:
+        dropout.p = min(1.0, dropout.p * scale)
+    try:
+        yield
+    finally:
+        for dropout, p in zip(dropouts, before, strict=True):
+            dropout.p = p

@@ -1,0 +1,65 @@
+"""The settings of training, and what they must not be."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from early_exit.errors import InputError
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How to train.
+
+    Attributes
+    ----------
+    epochs, batch_size
+        Passes over the train split, and samples a step.
+    learning_rate, weight_decay
+        Peak rate of the cycle, and decay of weights; biases and batch norm do not decay.
+    optimizer
+        ``adamw`` (Loshchilov and Hutter 2019) or ``sgd`` with Nesterov momentum 0.9.
+    exit_weights
+        Weight of each exit's loss; ``None`` weighs all alike.
+    label_smoothing
+        Share of the label that is spread over all classes (Szegedy et al. 2016, section 7).
+    distillation
+        Weight of what earlier exits learn from the final one (Phuong and Lampert 2019).
+    augmentation, translate
+        A name in :data:`early_exit.training.augmentation.AUGMENTATIONS`, and its pixels.
+    averaging
+        Decay a step of the running average of the weights; ``None`` keeps the last ones.
+    backbone_epochs
+        So many of the epochs train the final exit alone, in a cycle of their own.
+    dropout_scale
+        Factor on the network's dropout probabilities.
+    precision
+        ``fp32``, or ``bf16`` for what autocast allows.
+
+    Raises
+    ------
+    InputError
+        If no epoch is left for training jointly.
+    """
+
+    epochs: int
+    batch_size: int
+    learning_rate: float
+    weight_decay: float
+    optimizer: str = "adamw"
+    exit_weights: tuple[float, ...] | None = None
+    label_smoothing: float = 0.0
+    distillation: float = 0.0
+    augmentation: str = "none"
+    translate: int = 4
+    averaging: float | None = None
+    backbone_epochs: int = 0
+    dropout_scale: float = 1.0
+    precision: str = "fp32"
+
+    def __post_init__(self) -> None:
+        if self.backbone_epochs >= self.epochs:
+            raise InputError(
+                f"training.backbone_epochs: {self.backbone_epochs} of {self.epochs} epochs; leave"
+                " one at least for training all exits jointly"
+            )

@@ -1,0 +1,64 @@
+"""Stage network, shipped: a trained network as a checkpoint of the project, with its card."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from early_exit import networks
+from early_exit.card import make_card, markdown
+from early_exit.cost import count_macs
+from early_exit.errors import InputError
+from early_exit.files import read_json, read_table, replacing, sha256, write_json
+from early_exit.records import check_same_origin, read_records
+from stage_runner import run_stage
+
+# What may be kept in version control.
+MOST_BYTES = 10_000_000
+
+
+def main(snakemake):
+    files, stem = snakemake.input, Path(snakemake.params.stem)
+    network, identity = networks.load(files.network)
+    file = {"sha256": sha256(files.network), "bytes": Path(files.network).stat().st_size}
+    if file["bytes"] > MOST_BYTES:
+        raise InputError(
+            f"{files.network}: {file['bytes']:,} bytes; a checkpoint that ships has at most"
+            f" {MOST_BYTES:,}: make the network smaller"
+        )
+    splits = tuple(read_records(path, logits=False) for path in (files.calibration, files.test))
+    check_same_origin(
+        (files.network, {"network": file["sha256"], "data": identity["data"]}),
+        (files.calibration, splits[0].identity),
+        (files.test, splits[1].identity),
+    )
+    card = make_card(
+        stem.name,
+        snakemake.wildcards.experiment,
+        identity,
+        read_json(files.manifest),
+        splits,
+        macs_of(network, identity["shape"]),
+        read_table(files.log, ["epoch", "loss", "seconds"]),
+        file,
+    )
+    for source, suffix in ((files.network, ".safetensors"), (files.log, ".csv")):
+        with replacing(stem.with_suffix(suffix)) as temporary:
+            shutil.copyfile(source, temporary)
+    with replacing(stem.with_suffix(".md")) as temporary:
+        temporary.write_text(markdown(card), encoding="utf-8")
+    write_json(stem.with_suffix(".json"), card)
+    write_json(snakemake.output.shipped, card)
+
+
+def macs_of(network, shape):
+    """Multiply-accumulates of a picture that leaves at each exit, no head run on the way."""
+    counted = count_macs(network, torch.zeros(1, *shape))
+    exits = range(1, len(network.heads) + 1)
+    stages = np.cumsum([counted["stage", number] for number in exits])
+    return [int(stages[number - 1]) + counted["head", number] for number in exits]
+
+
+if __name__ == "__main__":
+    run_stage(main, snakemake)  # noqa: F821

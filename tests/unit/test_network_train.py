@@ -1,0 +1,123 @@
+"""The training script itself: what it trains on, what it leaves behind."""
+
+import json
+from types import SimpleNamespace
+
+import pandas as pd
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+import network_train
+from early_exit import datasets, networks
+from early_exit.datasets.splits import held_out
+from early_exit.training.loop import _Training
+
+DIGITS = {"name": "digits", "calibration": None, "test": None, "split_seed": 42}
+RECIPE = {"epochs": 1, "batch_size": 256, "learning_rate": 0.005, "weight_decay": 0.01}
+
+
+@pytest.fixture
+def job(tmp_path):
+    """A stand-in for the object that Snakemake gives to the script."""
+    manifest = tmp_path / "manifest.json"
+    manifest.write_text(json.dumps({"classes": 10, "shape": [3, 32, 32], "digest": "d"}))
+    folder = tmp_path / "network"
+    return SimpleNamespace(
+        threads=2,
+        input=SimpleNamespace(manifest=str(manifest)),
+        output=SimpleNamespace(
+            network=str(folder / "network.safetensors"), log=str(folder / "training.csv")
+        ),
+        params=SimpleNamespace(
+            code="c",
+            network={"name": "branchynet", "checkpoint": None},
+            dataset=DIGITS,
+            training=RECIPE,
+            seed=0,
+            device="cpu",
+            data_dir=str(tmp_path),
+        ),
+    )
+
+
+def test_it_trains_on_the_train_split_alone(job, monkeypatch):
+    """Spied on: the splits that are read, and every picture that a step is taken on."""
+    read, seen = [], []
+    load, step = datasets.load, _Training._step
+
+    def spying_load(data_dir, split, settings):
+        read.append(split)
+        return load(data_dir, split, settings)
+
+    def spying_step(self, chunk, *arguments):
+        seen.append(self.images[chunk].clone())
+        return step(self, chunk, *arguments)
+
+    monkeypatch.setattr(datasets, "load", spying_load)
+    monkeypatch.setattr(_Training, "_step", spying_step)
+    network_train.main(job)
+    assert read == ["train"]
+    own, *others = ({p.numpy().tobytes() for p in load("", s, DIGITS).images} for s in SPLITS)
+    trained_on = {picture.numpy().tobytes() for picture in torch.cat(seen)}
+    assert trained_on == own
+    # Without a picture that is in the data set twice, no other split has any of them.
+    for other in others:
+        assert len(trained_on & other) <= len(own & other) == 0
+
+
+SPLITS = ("train", "calibration", "test")
+
+
+def assert_parts_of(splits, samples):
+    index = torch.cat([split.index for split in splits])
+    assert sorted(index.tolist()) == list(range(samples))
+
+
+@given(st.integers(2, 200), st.integers(1, 199), st.integers(0, 5))
+def test_held_out_samples_are_not_trained_on(samples, calibration, seed):
+    if calibration < samples:
+        train, held = held_out(samples, calibration, seed)
+        assert len(held) == calibration
+        assert sorted([*train.tolist(), *held.tolist()]) == list(range(samples))
+
+
+def test_the_digits_splits_are_parts():
+    assert_parts_of([datasets.load("", split, DIGITS) for split in SPLITS], 1797)
+
+
+def test_the_cifar10_splits_are_parts(cifar10_dir):
+    settings = DIGITS | {"name": "cifar10"}
+    assert_parts_of([datasets.load(cifar10_dir, split, settings) for split in SPLITS[:2]], 50_000)
+
+
+def test_what_it_leaves(job, tmp_path):
+    network_train.main(job)
+    network, identity = networks.load(job.output.network)
+    assert identity["training"] == RECIPE
+    assert identity["seed"] == 0
+    assert len(network.heads) == 6
+    assert pd.read_csv(job.output.log).epoch.tolist() == [1]
+    files = sorted(path.name for path in (tmp_path / "network").iterdir())
+    assert files == ["network.safetensors", "training.csv"]
+
+
+def test_a_state_stays_until_the_network_is_safe(job, tmp_path, monkeypatch):
+    """A full disk at the very end costs no epoch."""
+
+    def fail(*arguments):
+        raise OSError(28, "No space left on device", "network.safetensors")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(networks, "save", fail)
+        with pytest.raises(OSError, match="No space"):
+            network_train.main(job)
+    assert (tmp_path / "network/training_state.pt").exists()
+
+    def step(*arguments):
+        raise AssertionError("trained again")
+
+    monkeypatch.setattr(_Training, "_step", step)
+    network_train.main(job)
+    assert not (tmp_path / "network/training_state.pt").exists()

@@ -1,0 +1,147 @@
+"""The parts of training one by one: augmentation, loss, rate, averaging."""
+
+import math
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional
+
+from early_exit.training.augmentation import AUGMENTATIONS
+from early_exit.training.averaging import running_average, settle_batch_norm
+from early_exit.training.loss import TEMPERATURE, JointLoss, exit_weights
+from early_exit.training.optimizers import one_cycle, optimizer, set_rate
+
+
+def sown(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def numbered(samples: int, size: int = 5) -> torch.Tensor:
+    """Pictures of which every pixel is another number above 0."""
+    pixels = torch.arange(1, 2 * size * size + 1, dtype=torch.uint8).reshape(2, size, size)
+    return pixels.repeat(samples, 1, 1, 1)
+
+
+def moved(picture: torch.Tensor, down: int, right: int) -> torch.Tensor:
+    """A picture moved pixel by pixel, black moving in."""
+    result = torch.zeros_like(picture)
+    _, height, width = picture.shape
+    for y in range(height):
+        for x in range(width):
+            if 0 <= y - down < height and 0 <= x - right < width:
+                result[:, y, x] = picture[:, y - down, x - right]
+    return result
+
+
+def test_every_flip_and_every_move_comes_about_and_nothing_else():
+    images = numbered(500)
+    found = AUGMENTATIONS["flip_translate"](images, 1, sown())
+    assert found.dtype == torch.uint8
+    possible = [
+        moved(flipped, down, right)
+        for flipped in (images[0], images[0].flip(2))
+        for down in (-1, 0, 1)
+        for right in (-1, 0, 1)
+    ]
+    which = [[torch.equal(one, other) for other in possible].index(True) for one in found]
+    assert set(which) == set(range(18))
+    assert 0.4 < sum(number >= 9 for number in which) / 500 < 0.6
+
+
+def test_augmentation_is_the_same_for_a_seed():
+    images = torch.randint(0, 256, (40, 3, 8, 8), dtype=torch.uint8, generator=sown())
+    augment = AUGMENTATIONS["flip_translate"]
+    assert torch.equal(augment(images, 4, sown(1)), augment(images, 4, sown(1)))
+    assert not torch.equal(augment(images, 4, sown(1)), augment(images, 4, sown(2)))
+    assert torch.equal(AUGMENTATIONS["none"](images, 4, sown()), images)
+
+
+def test_the_joint_loss_of_two_exits_by_hand():
+    logits = torch.tensor([[[0.0, 0.0], [math.log(3.0), 0.0]]])
+    label = torch.tensor([0])
+    plain = JointLoss((0.25, 0.75))(logits, label)
+    assert plain.item() == pytest.approx(0.25 * math.log(2) + 0.75 * math.log(4 / 3))
+    # A tenth of the label is spread: 0.95 on class 0, 0.05 on class 1.
+    smoothed = JointLoss((0.0, 1.0), label_smoothing=0.1)(logits, label)
+    assert smoothed.item() == pytest.approx(-0.95 * math.log(3 / 4) - 0.05 * math.log(1 / 4))
+
+
+def test_distillation_pulls_the_earlier_exit_and_not_the_final_one():
+    logits = torch.tensor([[[0.3, -0.2], [1.2, 0.1]]], requires_grad=True)
+    label = torch.tensor([0])
+    weights = (0.5, 0.5)
+    plain = JointLoss(weights)(logits, label)
+    distilled = JointLoss(weights, distillation=2.0)(logits, label)
+    teacher = functional.softmax(logits[0, 1].detach() / TEMPERATURE, 0)
+    student = functional.log_softmax(logits[0, 0].detach() / TEMPERATURE, 0)
+    distance = (teacher * (teacher.log() - student)).sum() * TEMPERATURE**2
+    assert (distilled - plain).item() == pytest.approx(0.5 * 2.0 * distance.item(), rel=1e-5)
+    (gradient,) = torch.autograd.grad(distilled - plain, logits)
+    assert torch.allclose(gradient[0, 1], torch.zeros(2), atol=1e-7)
+    # Towards what the final exit says: class 0, of which it is surer.
+    assert gradient[0, 0, 0] < 0 < gradient[0, 0, 1]
+
+
+def test_exit_weights_sum_to_one():
+    assert exit_weights(None, 4) == (0.25,) * 4
+    assert exit_weights((1.0, 3.0), 2) == (0.25, 0.75)
+
+
+@pytest.mark.parametrize("steps", [2, 3, 4, 7, 10, 100, 1000])
+def test_one_cycle_is_that_of_pytorch(steps):
+    peak = 0.3
+    parameter = nn.Parameter(torch.zeros(1))
+    other = torch.optim.SGD([parameter], peak)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        other, peak, total_steps=steps, cycle_momentum=False
+    )
+    for step in range(steps):
+        own = peak * one_cycle(step, steps)
+        assert own == pytest.approx(other.param_groups[0]["lr"], abs=1e-12)
+        other.step()
+        if step < steps - 1:
+            schedule.step()
+
+
+def test_one_cycle_of_one_step():
+    assert 0 < one_cycle(0, 1) <= 1
+
+
+@pytest.mark.parametrize("name", ["sgd", "adamw"])
+def test_biases_and_batch_norm_do_not_decay(name):
+    network = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2))
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.fill_(1.0)
+    own = optimizer(name, network, weight_decay=0.1)
+    set_rate(own, 0.5)
+    for parameter in network.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+    own.step()
+    convolution, norm = network
+    assert (convolution.weight < 1).all()
+    assert (convolution.bias == 1).all()
+    assert (norm.weight == 1).all()
+
+
+def test_the_running_average_by_hand():
+    network = nn.Linear(1, 1, bias=False)
+    average = running_average(network, 0.9)
+    for value in (1.0, 2.0, 4.0):
+        with torch.no_grad():
+            network.weight.fill_(value)
+        average.update_parameters(network)
+    # 1; 0.9 x 1 + 0.1 x 2 = 1.1; 0.9 x 1.1 + 0.1 x 4 = 1.39.
+    assert average.module.weight.item() == pytest.approx(1.39)
+
+
+def test_batch_norm_is_settled_on_what_it_sees_with_nothing_dropped():
+    network = nn.Sequential(nn.Dropout(0.5), nn.BatchNorm1d(2, momentum=0.3))
+    network[1].running_mean.fill_(99.0)
+    batches = torch.randn(4, 50, 2, generator=sown()) * 3 + 5
+    settle_batch_norm(network, batches)
+    assert torch.allclose(network[1].running_mean, batches.mean((0, 1)), atol=1e-5)
+    assert torch.allclose(network[1].running_var, batches.var(1).mean(0), rtol=1e-5)
+    assert network[1].momentum == 0.3
+    assert not any(module.training for module in network.modules())
