@@ -34,6 +34,7 @@ include: "rules/replication.smk"
 include: "rules/replicates.smk"
 include: "rules/speed.smk"
 include: "rules/study.smk"
+include: "rules/scaling.smk"
 
 
 onsuccess:

@@ -152,7 +152,9 @@ def code_of_methods(script, path):
 
 def study_settings(wildcards):
     """What a study's job depends on; it is run for each measure by itself."""
-    return {k: v for k, v in experiment(wildcards)["study"].items() if k != "measures"}
+    return {
+        k: v for k, v in experiment(wildcards)["study"].items() if k not in ("measures", "sizes")
+    }
 
 
 def studied(wildcards):

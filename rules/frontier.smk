@@ -66,7 +66,6 @@ rule draw_frontier:
     """Draw accuracy against cost for all methods."""
     input:
         frontier="results/{experiment}/frontier/frontier.csv",
-        summary="results/{experiment}/summary.json",
     output:
         **figure_files("results/{experiment}/figures", ["frontier"]),
     log:

@@ -39,7 +39,6 @@ rule draw_quality:
     input:
         quality="results/{experiment}/quality/quality.csv",
         reliability="results/{experiment}/quality/reliability.csv",
-        summary="results/{experiment}/summary.json",
     output:
         **figure_files("results/{experiment}/figures", ["reliability"]),
     log:

@@ -27,6 +27,5 @@ rule sweep_thresholds:
         code=code("sweep", "uncertainty.{measure}"),
         sweep=setting("sweep"),
         measure=setting("measure"),
-        exit_rule=setting("exit_rule"),
     script:
         "../scripts/sweep.py"

@@ -12,6 +12,7 @@ def main(snakemake):
         name: read_json(path) if path.endswith(".json") else pd.read_csv(path)
         for name, path in snakemake.input.items()
     }
+    tables["experiment"] = snakemake.wildcards.experiment
     for name in snakemake.params.figures:
         save(name, tables, figures_folder(snakemake.output))
 

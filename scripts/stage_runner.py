@@ -111,7 +111,8 @@ def origin(path: Any) -> tuple[str, dict[str, Any]]:
 def read_seen(files: Any, params: Any) -> tuple[Records, Policy]:
     """A job's `records`, and the policy that sees them as the experiment says: nobody leaves.
 
-    The job has the params `measure` and `exit_rule`, and `temperatures` where logits are scaled.
+    The job has the params `measure` and, unless it takes both rules in turn, `exit_rule`; and the
+    input `temperatures` where logits are scaled.
     """
     from early_exit.files import read_json
     from early_exit.policy import ExitRule, whole_network
@@ -125,7 +126,7 @@ def read_seen(files: Any, params: Any) -> tuple[Records, Policy]:
         identities.append(origin(scaled))
         temperatures = tuple(read_json(scaled)["temperatures"])
     check_same_origin(*identities)
-    rule = ExitRule(params.exit_rule)
+    rule = ExitRule(params.get("exit_rule", "below"))
     return records, whole_network(params.measure, rule, records.exits, temperatures)
 
 

@@ -17,11 +17,11 @@ import pandas as pd
 
 from early_exit.cost_model import CostModel
 from early_exit.errors import InputError
-from early_exit.operating_point import of_exits_taken, per_exit_table, simulate
+from early_exit.operating_point import of_exits_taken, per_exit_table, policy_of, simulate
 from early_exit.outcomes import Outcomes
 from early_exit.policy import Policy
 from early_exit.records import Records
-from early_exit.selection import policy_of, with_whole_network
+from early_exit.selection import with_whole_network
 from early_exit.statistics import wilson_interval
 
 TIE = 1e-5

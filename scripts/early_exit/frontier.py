@@ -14,10 +14,9 @@ import pandas as pd
 
 from early_exit.calibration import calibrate
 from early_exit.cost_model import CostModel
-from early_exit.operating_point import simulate
+from early_exit.operating_point import policy_of, simulate
 from early_exit.policy import ExitRule, Policy
 from early_exit.records import Records
-from early_exit.selection import policy_of
 from early_exit.statistics import wilson_interval
 from early_exit.targets import Target
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -9,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from early_exit.cost_model import CostModel
-from early_exit.policy import Policy
+from early_exit.policy import ExitRule, Policy
 from early_exit.records import Records
 
 
@@ -82,6 +83,14 @@ def of_exits_taken(
         float(shares @ costs.macs(policy)),
         float(costs.predicted_ms(policy, shares)),
     )
+
+
+def policy_of(row: pd.Series, sees: Policy) -> Policy:
+    """The policy in a row of a table of operating points, with the temperatures of ``sees``."""
+    numbers = [int(m[1]) for c in row.index if (m := re.fullmatch(r"threshold_(\d+)", c))]
+    thresholds = tuple(float(row[f"threshold_{k}"]) for k in sorted(numbers))
+    rule = ExitRule(row["exit_rule"])
+    return Policy(str(row["measure"]), rule, thresholds, sees.temperatures)
 
 
 def accuracy_where_left(policy: Policy, records: Records) -> tuple[np.ndarray, np.ndarray]:

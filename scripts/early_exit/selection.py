@@ -17,7 +17,6 @@ The whole network, nobody leaving early, is always among the candidates.
 
 from __future__ import annotations
 
-import re
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -25,8 +24,8 @@ import numpy as np
 import pandas as pd
 
 from early_exit.errors import InputError
-from early_exit.operating_point import OperatingPoint
-from early_exit.policy import ExitRule, Policy
+from early_exit.operating_point import OperatingPoint, policy_of
+from early_exit.policy import Policy
 from early_exit.statistics import wilson_lower_bound
 
 WHOLE_NETWORK = "whole_network"
@@ -195,11 +194,3 @@ def _known(value: Any) -> Any:
     if value is None or pd.isna(value):
         return None
     return value if isinstance(value, str) else float(value)
-
-
-def policy_of(row: pd.Series, sees: Policy) -> Policy:
-    """The policy in a row of a table of operating points, with the temperatures of ``sees``."""
-    numbers = [int(m[1]) for c in row.index if (m := re.fullmatch(r"threshold_(\d+)", c))]
-    thresholds = tuple(float(row[f"threshold_{k}"]) for k in sorted(numbers))
-    rule = ExitRule(row["exit_rule"])
-    return Policy(str(row["measure"]), rule, thresholds, sees.temperatures)

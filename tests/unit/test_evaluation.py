@@ -13,9 +13,9 @@ from early_exit.evaluation import (
     points_on_test,
     samples_table,
 )
+from early_exit.operating_point import policy_of
 from early_exit.outcomes import Outcomes
 from early_exit.policy import ExitRule, Policy
-from early_exit.selection import policy_of
 from early_exit.targets import Target
 from helpers import make_costs, make_records, sees
 

@@ -4,19 +4,37 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from early_exit import figures
+from early_exit import figures, frontier, study
 from early_exit.calibration import calibrate
 from early_exit.evaluation import Agreement, compare, evaluate, per_exit, points_on_test
+from early_exit.operating_point import policy_of
 from early_exit.outcomes import Outcomes
 from early_exit.policy import ExitRule
+from early_exit.quality import of_exits
 from early_exit.replication import replicate
-from early_exit.selection import policy_of
 from early_exit.summary import summarise
 from early_exit.sweep import sweep, threshold_grid
 from early_exit.targets import Target
+from early_exit.temperature import fit
 from helpers import make_costs, make_records, sees
 
 ROOT = Path(__file__).parents[2]
+
+
+def compared(calibration, test, costs):
+    """What frontier, quality and study give, in small."""
+    methods = ["exact_grid", "uniform", "certified"]
+    chosen = frontier.policies(calibration, costs, sees(), methods, 4, 0.1)
+    targets = [Target("macs_share", 0.5), Target("drop", 0.1)]
+    pool = study.pool(calibration, test)
+    runs = study.compare(pool, costs, sees(), True, methods, targets, 60, 2)
+    quality, reliability = of_exits(test, fit(calibration), ["entropy"])
+    return {
+        "frontier": frontier.on_test(chosen, sees(), test, costs),
+        "study": study.summarise(runs.assign(measure="entropy", scaled=True)),
+        "quality": quality,
+        "reliability": reliability,
+    }
 
 
 @pytest.fixture(scope="module")
@@ -64,6 +82,8 @@ def tables():
                 "error": [-0.09, 0.0],
             }
         ),
+        "experiment": "made",
+        **compared(calibration, test, costs),
         "training": pd.DataFrame(
             {
                 "epoch": [1, 2],
@@ -79,7 +99,7 @@ def tables():
 
 
 NAMES = ["sweep", "operating_points", "exit_shares", "exit_accuracy", "replication", "speed"]
-NAMES += ["learning_curve"]
+NAMES += ["learning_curve", "frontier", "reliability", "study"]
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -110,7 +130,7 @@ def test_axes_have_units_and_the_marks_are_there(tables, tmp_path):
         for expected in ("(ms", "(%)", "whole network", "chosen policy"):
             assert expected in text, (name, expected)
     assert "threshold (nats)" in (tmp_path / "sweep.svg").read_text()
-    for target in ("0.5", "0.6", "0.7"):
+    for target in ("0.5", "drop 0.1", "70 % of MACs"):
         assert target in (tmp_path / "operating_points.svg").read_text()
 
 

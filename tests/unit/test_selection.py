@@ -4,9 +4,9 @@ import pytest
 
 from early_exit.calibration import calibrate
 from early_exit.errors import InputError
-from early_exit.operating_point import simulate
+from early_exit.operating_point import policy_of, simulate
 from early_exit.policy import ExitRule, Policy
-from early_exit.selection import Criterion, choose, policy_of, select, with_whole_network
+from early_exit.selection import Criterion, choose, select, with_whole_network
 from early_exit.targets import Target
 from helpers import make_costs, make_records, sees
 

@@ -23,6 +23,7 @@ SMALL = {
     "evaluation": {"timed_batches": 2},
     "calibration": {"methods": ["percentile"], "targets": [0.3, 0.6, 0.9]},
     "selection": {"criterion": "most_accurate", "latency_budget_ms": 1000.0},
+    "frontier": {"methods": ["uniform", "certified"], "budgets": 4},
 }
 
 

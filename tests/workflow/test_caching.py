@@ -10,15 +10,17 @@ from pathlib import Path
 import pytest
 import yaml
 
-from conftest import copy_of_project
+from conftest import SMALL, copy_of_project
 from early_exit.fingerprint import reachable
 
 AFTER_SELECTION = {"select_policy", "evaluate_policy", "simulate_policies", "write_summary"}
 DRAWN = {"draw_figures", "all"}
-EVERY_FIGURE = {"draw_learning_curve"} | DRAWN
+FRONTIER = {"find_frontier", "measure_frontier", "draw_frontier", "all"}
+QUALITY = {"fit_temperatures", "measure_quality", "draw_quality", "all"}
+EVERY_FIGURE = {"draw_learning_curve", "draw_frontier", "draw_quality"} | DRAWN
 AFTER_CALIBRATION = {"calibrate_thresholds"} | AFTER_SELECTION | DRAWN
-AFTER_COST = {"measure_cost", "sweep_thresholds"} | AFTER_CALIBRATION
-AFTER_EXITS = {"record_exits", "sweep_thresholds"} | AFTER_CALIBRATION
+AFTER_COST = {"measure_cost", "sweep_thresholds"} | AFTER_CALIBRATION | FRONTIER
+AFTER_EXITS = {"record_exits", "sweep_thresholds"} | AFTER_CALIBRATION | FRONTIER | QUALITY
 AFTER_TRAINING = {"train_network", "draw_learning_curve"} | AFTER_EXITS | AFTER_COST
 EVERYTHING = {"prepare_data"} | AFTER_TRAINING
 
@@ -89,12 +91,16 @@ def test_nothing_in_a_copy_that_lost_its_times(finished, tmp_path):
 @pytest.mark.parametrize(
     ("path", "old", "new", "expected"),
     [
-        ("calibration/percentile.py", "1.0 - target", "0.99 - target", AFTER_CALIBRATION),
-        ("calibration/__init__.py", '"method": method', '"method": method + ""', AFTER_CALIBRATION),
+        ("calibration/percentile.py", "1.0 - desired", "0.9 - desired", "calibration"),
+        ("calibration/__init__.py", '"method": method', '"method": method + ""', "calibration"),
+        ("calibration/certified.py", "STEPS = 400", "STEPS = 401", FRONTIER),
+        ("calibration/distribution.py", "0.02, 50.0", "0.01, 50.0", set()),
+        ("frontier.py", "PUBLISHED_DESIRED = 0.80", "PUBLISHED_DESIRED = 0.81", FRONTIER),
+        ("temperature.py", "1e-6", "1e-7", QUALITY),
         ("figures/style.py", '"font.size": 10', '"font.size": 11', EVERY_FIGURE),
         ("figures/sweep.py", "figsize=(13, 4.4)", "figsize=(13, 4.5)", DRAWN),
         ("summary.py", '"experiment": experiment', '"experiment": str(experiment)', None),
-        ("sweep.py", "np.linspace(0.0,", "np.linspace(-0.0,", {"sweep_thresholds"} | DRAWN),
+        ("sweep.py", "np.linspace(0.0,", "np.linspace(-0.0,", "sweep"),
         ("extraction.py", "torch.cat(logits)", "torch.cat([*logits])", AFTER_EXITS),
         ("cost.py", "// 2", "// 2 + 0", AFTER_COST),
         ("training/loop.py", "loss.backward()", "loss.backward(); del right", "network"),
@@ -102,7 +108,7 @@ def test_nothing_in_a_copy_that_lost_its_times(finished, tmp_path):
         ("datasets/digits.py", "TEST = 450", "TEST = 451", EVERYTHING),
         ("datasets/cifar.py", "CALIBRATION = 5000", "CALIBRATION = 5001", set()),
         ("replication.py", "CUTOFF = 0.6", "CUTOFF = 0.7", set()),
-        ("uncertainty/margin.py", "1.0 - (", "2.0 - (", set()),
+        ("uncertainty/margin.py", "1.0 - (", "2.0 - (", QUALITY - {"fit_temperatures"}),
         ("selection.py", "ratio.idxmax()", "ratio.argmax()", "selection"),
     ],
 )
@@ -112,6 +118,9 @@ def test_exactly_what_depends_on_an_edit_in_the_library(finished, path, old, new
         None: {"write_summary"} | DRAWN,
         "network": AFTER_TRAINING,
         "selection": AFTER_SELECTION | DRAWN,
+        "calibration": AFTER_CALIBRATION | FRONTIER,
+        # The method `uniform`, which is on the frontier, is a sweep.
+        "sweep": {"sweep_thresholds"} | DRAWN | FRONTIER,
     }
     expected = expected if isinstance(expected, set) else named[expected]
     assert planned(finished) == expected
@@ -126,7 +135,10 @@ def test_exactly_what_depends_on_an_edit_in_the_library(finished, path, old, new
         ({"cost": {"repeats": 4}}, AFTER_COST),
         ({"training": {"epochs": 2}}, AFTER_TRAINING),
         ({"seed": 1}, AFTER_TRAINING),
-        ({"exit_rule": "above"}, AFTER_CALIBRATION),
+        ({"exit_rule": "above"}, AFTER_CALIBRATION | FRONTIER),
+        ({"frontier": {"budgets": 5}}, FRONTIER),
+        ({"temperature_scaling": True}, AFTER_CALIBRATION | FRONTIER | {"sweep_thresholds"}),
+        ({"study": {"splits": 7}}, set()),
         ({"evaluation": {"timed_batches": 3}}, {"evaluate_policy", "write_summary"} | DRAWN),
         ({"description": "Other words."}, set()),
         ({"training": {"threads": 1}}, set()),
@@ -190,7 +202,15 @@ def script_of(rule: str) -> str:
 
 def chosen_by(rule: str) -> list[str]:
     """The modules that the rule names besides its script, for the experiment `small`."""
-    call = re.search(r"code=code\((.*?)\),\n", rule, re.DOTALL)[1]
+    of_methods, call = re.search(r"code=code(_of_methods)?\((.*?)\),\n", rule, re.DOTALL).groups()
+    if of_methods:
+        methods = ["percentile", *SMALL["frontier"]["methods"]]
+        modules = [f"calibration.{method}" for method in methods]
+        return [f"early_exit.{module}" for module in ["uncertainty.entropy", *modules]]
+    if "MEASURES" in call:
+        return [
+            f"early_exit.uncertainty.{name}" for name in ("entropy", "max_probability", "margin")
+        ]
     if "FIGURES" in call:
         names = ["sweep", "operating_points", "exit_shares", "exit_accuracy"]
         return [f"early_exit.figures.{name}" for name in names]

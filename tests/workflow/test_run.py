@@ -20,6 +20,10 @@ RULES = {
     "sweep": {"sweep", "sweep_thresholds"},
     "calibration": {"calibrate", "calibrate_thresholds"},
     "selection": {"select", "select_policy"},
+    "temperature": {"temperature", "fit_temperatures"},
+    "frontier": {"frontier", "find_frontier", "measure_frontier", "draw_frontier"},
+    "quality": {"quality", "measure_quality", "draw_quality"},
+    "study": {"study", "study_methods", "summarise_study", "draw_study"},
     "evaluation": {"evaluate", "evaluate_policy", "simulate_policies"},
     "summary": {"summarise", "write_summary"},
     "figures": {"figures", "draw_figures", "draw_learning_curve"},
@@ -95,10 +99,62 @@ def test_the_tables(finished_once):
 
 
 def test_the_figures_are_there_as_svg_and_png(finished_once):
-    for name in ("sweep", "operating_points", "exit_shares", "exit_accuracy", "learning_curve"):
+    names = ["sweep", "operating_points", "exit_shares", "exit_accuracy", "learning_curve"]
+    for name in [*names, "frontier", "reliability"]:
         assert finished_once.path(f"figures/{name}.svg").read_text().startswith("<?xml")
         with Image.open(finished_once.path(f"figures/{name}.png")) as picture:
             assert len(np.unique(np.asarray(picture.convert("L")))) > 20
+
+
+def test_every_method_on_every_budget_and_the_promises(finished_once):
+    chosen = pd.read_csv(finished_once.path("frontier/policies.csv"))
+    on_test = pd.read_csv(finished_once.path("frontier/frontier.csv"))
+    assert (on_test.method == "uniform").sum() == 4
+    assert on_test[on_test.method == "certified"].target.tolist() == [0.005, 0.01, 0.02, 0.05]
+    assert {"as published", "published, rule corrected", "whole network"} < set(on_test.method)
+    assert on_test.calibration_accuracy.tolist() == chosen.accuracy.tolist()
+    assert on_test.accuracy_low.lt(on_test.accuracy).all()
+
+
+def test_the_quality_of_each_exit(finished_once):
+    quality = pd.read_csv(finished_once.path("quality/quality.csv"))
+    assert len(quality) == 12
+    assert quality.auroc_margin.between(0, 1).all()
+    found = json.loads(finished_once.path("temperature/temperatures.json").read_text())
+    scaled = quality[quality.scaled].temperature.tolist()
+    assert scaled == pytest.approx(found["temperatures"])
+    losses = found["negative_log_likelihood"]
+    assert all(s <= p + 1e-9 for s, p in zip(losses["scaled"], losses["unscaled"], strict=True))
+
+
+def test_the_study_compares_methods_without_a_pass(finished):
+    study = {
+        "splits": 2,
+        "measures": ["margin"],
+        "methods": ["uniform", "exact_grid", "certified"],
+        "targets": [{"macs_share": 0.5}, {"drop": 0.05}],
+    }
+    finished.edit("config.yaml", "    evaluation:", f"    study: {study}\n    evaluation:")
+    plan = finished.planned("study")
+    assert plan == {"draw_study": 1, "study": 1, "study_methods": 2, "summarise_study": 1}
+    finished.run("--cores", "2", "study", check=True)
+    table = pd.read_csv(finished.path("study/study.csv"))
+    assert len(table) == 2 * (2 * 2 + 1)
+    assert table[table.method == "uniform"].against_uniform.eq(0).all()
+    assert table[table.method == "exact_grid"].optimality_gap.eq(0).all()
+    assert finished.planned() == {}
+
+
+def test_temperatures_reach_the_policy_and_the_run(finished):
+    finished.edit(
+        "config.yaml", "    evaluation:", "    temperature_scaling: true\n    evaluation:"
+    )
+    finished.run("--cores", "2", "evaluate", check=True)
+    policy = json.loads(finished.path("selection/policy.json").read_text())["policy"]
+    found = json.loads(finished.path("temperature/temperatures.json").read_text())
+    assert policy["temperatures"] == pytest.approx(found["temperatures"])
+    evaluation = json.loads(finished.path("evaluation/evaluation.json").read_text())
+    assert evaluation["agreement"]["different"] == 0
 
 
 def test_the_speed_of_every_batch_size(finished):
@@ -168,7 +224,7 @@ def test_every_job_has_a_log_and_a_benchmark(finished_once):
     logs = {p.stem for p in finished_once.path("logs").iterdir()}
     benchmarks = {p.stem for p in finished_once.path("benchmarks").iterdir()}
     assert logs == benchmarks
-    assert len(logs) == 13
+    assert len(logs) == 19
 
 
 def test_jobs_that_only_read_records_do_not_import_torch(finished_once):

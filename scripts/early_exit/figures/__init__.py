@@ -2,7 +2,8 @@
 
 ``draw(tables) -> matplotlib.figure.Figure`` and ``caption(tables) -> str``, one or two sentences
 that state the numbers. ``tables`` maps the job's input names to DataFrames (CSV) and dictionaries
-(JSON). Adding a figure means one new module here and its name in ``rules/figures.smk``.
+(JSON), and ``experiment`` to its name. Adding a figure means one new module here and its name in
+``rules/figures.smk``.
 """
 
 from __future__ import annotations

@@ -16,11 +16,12 @@ LEAST_LABELLED = 0.04
 
 def draw(tables: dict[str, Any]) -> Figure:
     """From ``points`` (test split) and ``summary``."""
-    points, summary = tables["points"], tables["summary"]
+    summary = tables["summary"]
     exits = summary["exits"]
+    points = _distinct(tables["points"], exits)
     figure, axes = pyplot.subplots(figsize=(9, 1.8 + 0.5 * len(points)))
     colours = style.exit_colours(exits)
-    names = [_name(row) for row in points.itertuples()]
+    names = points.name
     left = pd.Series(0.0, index=points.index)
     for k in range(1, exits + 1):
         share = points[f"share_{k}"]
@@ -43,11 +44,26 @@ def draw(tables: dict[str, Any]) -> Figure:
     return figure
 
 
-def _name(row: Any) -> str:
+def _distinct(points: pd.DataFrame, exits: int) -> pd.DataFrame:
+    """A method's policies, those that give the same in one row, from cheap to dear."""
+    same = ["method", "accuracy", *(f"share_{k}" for k in range(1, exits + 1))]
+    rows = []
+    for _, group in points.groupby(same, sort=False):
+        row = group.iloc[0].copy()
+        row["chosen"] = group.chosen.any()
+        row["name"] = _name(row, group)
+        rows.append(row)
+    found = pd.DataFrame(rows)
+    order = found.method.map({name: n for n, name in enumerate(found.method.unique())})
+    return found.assign(order=order).sort_values(["order", "macs"]).reset_index(drop=True)
+
+
+def _name(row: pd.Series, group: pd.DataFrame) -> str:
     if row.method == "whole_network":
         name = "whole network"
     else:
-        name = f"{row.method}, {label(row.target_kind, row.target)}"
+        targets = ", ".join(map(label, group.target_kind, group.target))
+        name = f"{row.method}: {targets}"
     return f"{name}\n{row.accuracy:.1%}, {row.macs / 1e6:.1f} M MACs"
 
 

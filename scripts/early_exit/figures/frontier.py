@@ -36,8 +36,8 @@ SMALL = {"markersize": 4, "linewidth": 1.2, "alpha": 0.9}
 
 
 def draw(tables: dict[str, Any]) -> Figure:
-    """From ``frontier`` (policies found on calibration, measured on test) and ``summary``."""
-    table, summary = tables["frontier"], tables["summary"]
+    """From ``frontier``: policies found on calibration, measured on test."""
+    table = tables["frontier"]
     figure, panels = pyplot.subplot_mosaic(
         [["front", "gap"], ["front", "loss"]], figsize=(13, 7), width_ratios=(1.5, 1)
     )
@@ -50,7 +50,7 @@ def draw(tables: dict[str, Any]) -> Figure:
         axes.minorticks_off()
         axes.set_xlim(0.9 * table.macs_share.min(), 1.15)
     figure.legend(*panels["front"].get_legend_handles_labels(), loc="outside lower center", ncols=4)
-    figure.suptitle(f"{summary['experiment']}: accuracy against cost, chosen on calibration")
+    figure.suptitle(f"{tables['experiment']}: accuracy against cost, chosen on calibration")
     return figure
 
 

@@ -12,61 +12,82 @@ from matplotlib.figure import Figure
 from early_exit.figures import style
 from early_exit.targets import label
 
-# Of the longest time, between labels; and of the accuracies' span, below an interval.
-LABEL_GAP = 0.06
-LABEL_RISE = 0.06
+COLUMNS = 3
+# Of the accuracies' span, between labels.
+LABEL_RISE = 0.055
 # No accuracy is above 100 %.
 TOP = 100.5
 
 
 def draw(tables: dict[str, Any]) -> Figure:
-    """From ``points`` (test split, with intervals) and ``summary``."""
+    """From ``points`` (test split, with intervals) and ``summary``: a panel for each method."""
     points, summary = tables["points"], tables["summary"]
-    figure, axes = pyplot.subplots(figsize=(8, 5.6))
-    colours = iter((style.BLUE, style.GREEN, style.PINK, style.SKY, style.ORANGE))
-    for method, rows in points[points.method != "whole_network"].groupby("method"):
-        rows = rows.sort_values("target")
-        colour = next(colours)
-        half_widths = [rows.accuracy - rows.accuracy_low, rows.accuracy_high - rows.accuracy]
-        axes.errorbar(
-            rows.ms_per_sample,
-            100 * rows.accuracy,
-            yerr=[100 * half for half in half_widths],
-            fmt="o",
-            color=colour,
-            capsize=3,
-            elinewidth=1,
-            label=f"{method}, 95 % interval",
-        )
-        _labels(axes, rows, points, colour)
+    calibrated = points[points.method != "whole_network"]
+    methods = calibrated.method.unique().tolist()
+    columns = min(COLUMNS, len(methods))
+    lines = -(-len(methods) // columns)
+    figure, places = pyplot.subplots(
+        lines,
+        columns,
+        figsize=(1 + max(6.5, 4.6 * columns), 1.2 + 4.4 * lines),
+        sharex=True,
+        sharey=True,
+        squeeze=False,
+    )
+    for axes, method in zip(places.flat, methods, strict=False):
+        _panel(axes, calibrated[calibrated.method == method], points)
+        axes.set_title(method)
+    for axes in places.flat[len(methods) :]:
+        axes.set_visible(False)
+    first = places[0, 0]
+    first.set_xlim(0, 1.25 * points.ms_per_sample.max())
+    first.margins(y=0.12)
+    first.set_ylim(top=min(first.get_ylim()[1], TOP))
+    for axes, method in zip(places.flat, methods, strict=False):
+        _labels(axes, calibrated[calibrated.method == method])
+    words = f"time per picture (ms, predicted)\n{style.batches(summary)}"
+    for axes in places[-1]:
+        axes.set_xlabel(words)
+    for axes in places[:, 0]:
+        axes.set_ylabel("accuracy on test (%)")
+    figure.suptitle(f"{summary['experiment']}: calibrated policies, labelled by what was asked for")
+    handles, names = first.get_legend_handles_labels()
+    figure.legend(handles, names, loc="outside lower center", ncols=3)
+    return figure
+
+
+def _panel(axes: Axes, rows: pd.DataFrame, points: pd.DataFrame) -> None:
+    low, high = rows.accuracy - rows.accuracy_low, rows.accuracy_high - rows.accuracy
+    axes.errorbar(
+        rows.ms_per_sample,
+        100 * rows.accuracy,
+        yerr=[100 * low, 100 * high],
+        fmt="o",
+        color=style.BLUE,
+        capsize=3,
+        elinewidth=1,
+        label="policy, 95 % interval",
+    )
     whole = points[points.method == "whole_network"].iloc[0]
     chosen = points[points.chosen].iloc[0]
     style.mark_whole_network(axes, whole.ms_per_sample, 100 * whole.accuracy)
     style.mark_chosen(axes, chosen.ms_per_sample, 100 * chosen.accuracy)
-    axes.set_xlim(left=0)
-    axes.margins(y=0.15)
-    axes.set_ylim(top=min(axes.get_ylim()[1], TOP))
-    axes.set(xlabel=f"{style.TIME}\n{style.batches(summary)}", ylabel="accuracy on test (%)")
-    axes.set_title(f"{summary['experiment']}: calibrated policies, labelled by target")
-    axes.legend(loc="best")
-    return figure
 
 
-def _labels(axes: Axes, rows: pd.DataFrame, points: pd.DataFrame, colour: str) -> None:
-    """The targets, side by side below their points; what coincides shares a label."""
-    gap = points.ms_per_sample.max() * LABEL_GAP
-    rise = 100 * (points.accuracy_high.max() - points.accuracy_low.min()) * LABEL_RISE
-    free_from = -gap
-    for (time, accuracy), group in rows.groupby(["ms_per_sample", "accuracy"]):
-        place = max(time, free_from)
-        free_from = place + gap * len(group)
+def _labels(axes: Axes, rows: pd.DataFrame) -> None:
+    """The targets right of their points, from the top down; what coincides shares a label."""
+    rise = LABEL_RISE * (axes.get_ylim()[1] - axes.get_ylim()[0])
+    away = 0.04 * axes.get_xlim()[1]
+    free_below = axes.get_ylim()[1] - rise / 2
+    groups = list(rows.groupby(["accuracy", "ms_per_sample"]))
+    for (accuracy, time), group in reversed(groups):
+        free_below = min(100 * accuracy, free_below - rise)
         axes.annotate(
             ", ".join(map(label, group.target_kind, group.target)),
             (time, 100 * accuracy),
-            xytext=(place, 100 * group.accuracy_low.iloc[0] - rise),
-            fontsize=9,
-            color=colour,
-            ha="left",
+            xytext=(time + away, free_below),
+            fontsize=8,
+            va="center",
             bbox=style.CLEAR,
             zorder=1.5,
             arrowprops={"arrowstyle": "-", "color": style.GREY, "linewidth": 0.6},

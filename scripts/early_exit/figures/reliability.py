@@ -47,7 +47,7 @@ def draw(tables: dict[str, Any]) -> Figure:
         axes.set_xlabel("confidence (%)")
     for axes in places[:, 0]:
         axes.set_ylabel("accuracy (%)")
-    name = tables["summary"]["experiment"]
+    name = tables["experiment"]
     figure.suptitle(f"{name}: accuracy against confidence on test; dots as large as their share")
     return figure
 

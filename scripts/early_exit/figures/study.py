@@ -40,9 +40,8 @@ def draw(tables: dict[str, Any]) -> Figure:
         axes.set_yticks(range(len(methods)), methods)
         axes.set_ylim(len(methods) - 0.5, -0.5)
     _legend(figure, table)
-    figure.suptitle(
-        f"Methods compared on {table.splits.max()} splits; bars hold 95 % of the splits"
-    )
+    count = table.splits.max()
+    figure.suptitle(f"{tables['experiment']}: methods on {count} splits, of which bars hold 95 %")
     return figure
 
 
