@@ -101,3 +101,13 @@ def finished(finished_once, tmp_path) -> Project:
     folder = tmp_path / "finished"
     shutil.copytree(finished_once.folder, folder, symlinks=True)
     return Project(folder)
+
+
+@pytest.fixture(scope="session")
+def published(cifar10_dir, tmp_path_factory):
+    """A finished run of the experiment `published`, as config.yaml has it."""
+    project = copy_of_project(tmp_path_factory.mktemp("published"))
+    config = yaml.safe_load((ROOT / "config.yaml").read_text())
+    project.configure(**config)
+    project.run("--cores", "4", "--config", "run=published", f"data_dir={cifar10_dir}", check=True)
+    return project

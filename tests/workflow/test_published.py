@@ -6,9 +6,6 @@ import stat
 import numpy as np
 import pandas as pd
 import pytest
-import yaml
-
-from conftest import ROOT, copy_of_project
 
 # What the published code gave when it was run again (docs/published-experiment.md).
 REPRODUCED = {
@@ -22,16 +19,6 @@ REPRODUCED = {
 }
 EACH_EXIT = [0.4430, 0.6105, 0.5990, 0.6996, 0.5, 0.9796]
 THRESHOLDS = [0.0727, 0.0876, 0.0182, 0.0186, 0.0031, 0.0041]
-
-
-@pytest.fixture(scope="session")
-def published(cifar10_dir, tmp_path_factory):
-    """A finished run of the experiment `published`, as config.yaml has it."""
-    project = copy_of_project(tmp_path_factory.mktemp("published"))
-    config = yaml.safe_load((ROOT / "config.yaml").read_text())
-    project.configure(**config)
-    project.run("--cores", "4", "--config", "run=published", f"data_dir={cifar10_dir}", check=True)
-    return project
 
 
 @pytest.fixture(scope="session")
