@@ -14,6 +14,7 @@ from stage_runner import run_stage, use_threads
 def main(snakemake):
     settings, inference = snakemake.params.cost, dict(snakemake.params.inference)
     threads, batch_size = use_threads(inference.pop("threads")), inference.pop("batch_size")
+    regroup = inference.pop("regroup")
     manifest = read_json(snakemake.input.manifest)
     network, _ = networks.load(snakemake.input.network)
     costs = price(
@@ -34,6 +35,7 @@ def main(snakemake):
         "torch": torch.__version__,
         "threads": threads,
         "batch_size": batch_size,
+        "regroup": regroup,
         **inference,
         **settings,
     }

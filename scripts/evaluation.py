@@ -25,6 +25,7 @@ def main(snakemake):
     files, params = snakemake.input, snakemake.params
     inference = dict(params.inference)
     threads, batch_size = use_threads(inference.pop("threads")), inference.pop("batch_size")
+    regroup = inference.pop("regroup")
     engine = Engine(**inference)
     chosen = read_json(files.policy)
     policy = Policy.from_json(chosen.get("policy"), files.policy)
@@ -37,17 +38,19 @@ def main(snakemake):
         origin(files.machine),
     )
     data = datasets.load(params.data_dir, "test", params.dataset)
-    run = run_policy(network, policy, data.images, batch_size, engine)
+    run = run_policy(network, policy, data.images, batch_size, engine, regroup)
     agreement = compare(policy, records, run)
     logging.info("Run against simulation: %s", agreement)
     if engine.precision == "fp32":
         check(agreement, files.records)
-    times = time_policy(network, policy, data.images, batch_size, params.timed_batches, engine)
+    times = time_policy(
+        network, policy, data.images, batch_size, params.timed_batches, engine, regroup
+    )
     costs = costs_of(files)
     result = evaluate(policy, records, run, agreement, costs, asdict(times))
     if doubt := doubtful_times(result):
         warn(doubt)
-    timing = {"threads": threads, "batch_size": batch_size, **inference}
+    timing = {"threads": threads, "batch_size": batch_size, "regroup": regroup, **inference}
     identity = {key: records.identity[key] for key in ("network", "data")}
     with replacing(snakemake.output.samples) as temporary:
         samples_table(records, run).to_parquet(temporary, index=False)

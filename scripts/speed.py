@@ -18,6 +18,7 @@ def main(snakemake):
     files, params, settings = snakemake.input, snakemake.params, snakemake.params.speed
     inference = dict(params.inference)
     threads, batch_size = use_threads(inference.pop("threads")), inference.pop("batch_size")
+    regroup = inference.pop("regroup")
     engine, costs = Engine(**inference), costs_of(files)
     policy = Policy.from_json(read_json(files.policy).get("policy"), files.policy)
     records = read_records(files.records, logits=policy.needs_logits)
@@ -31,7 +32,7 @@ def main(snakemake):
     predicted = predicted_against_measured(
         own, across, records, images, costs, settings["pictures"], engine
     )
-    published, ours = time_as_published(plain, own, policy, images, batch_size, engine)
+    published, ours = time_as_published(plain, own, policy, images, batch_size, engine, regroup)
     copies = {name: networks.load(files.network)[0] for name in settings["precisions"]}
     table = speed_table(
         copies,
@@ -42,6 +43,7 @@ def main(snakemake):
         settings["batch_sizes"],
         settings["pictures"],
         engine,
+        regroup,
     )
     machine = read_json(files.machine) | {"threads": threads}
     machine["as_published_ms"], machine["policy_ms"] = published, ours

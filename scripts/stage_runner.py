@@ -135,7 +135,8 @@ def costs_of(files: Any) -> CostModel:
     from early_exit.cost_model import read_costs
     from early_exit.files import read_json
 
-    return read_costs(files.costs, read_json(files.machine)["batch_size"])
+    machine = read_json(files.machine)
+    return read_costs(files.costs, machine["batch_size"], machine["regroup"])
 
 
 def figures_folder(outputs: Any) -> Path:

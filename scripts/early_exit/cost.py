@@ -13,9 +13,9 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from early_exit import uncertainty as measures
 from early_exit.engine import Engine
-from early_exit.inference import keep
 from early_exit.networks import MultiExitNetwork
 from early_exit.stopwatch import milliseconds
+from early_exit.waiting import keep
 
 # Quartiles need some numbers, however large the batch.
 FEWEST_ROUNDS = 3

@@ -35,6 +35,8 @@ class CostModel:
         and thinning the batch.
     batch_size
         Of the batches in which the network is run.
+    regroup
+        Whether samples that stay wait for a full batch, so that no batch thins out.
     """
 
     stage_macs: np.ndarray
@@ -44,6 +46,7 @@ class CostModel:
     head_ms: np.ndarray
     overhead_ms: np.ndarray
     batch_size: int
+    regroup: bool = False
 
     @property
     def exits(self) -> int:
@@ -59,7 +62,7 @@ class CostModel:
         return np.cumsum(self._prices(policy, np.full(self.exits, self.batch_size)))
 
     def predicted_ms(self, policy: Policy, exit_shares: np.ndarray) -> np.ndarray:
-        """Mean milliseconds a sample, the batch thinning out on its way.
+        """Mean milliseconds a sample, the batch thinning out on its way unless it is regrouped.
 
         Parameters
         ----------
@@ -74,7 +77,8 @@ class CostModel:
         shares = np.asarray(exit_shares)
         # Who reaches exit k: all who did not leave before. Rounding must not make it negative.
         reach = np.clip(1.0 - np.cumsum(shares, axis=-1) + shares, 0.0, 1.0)
-        return (reach * self._prices(policy, self.batch_size * reach)).sum(axis=-1)
+        sizes = self.batch_size * (np.ones_like(reach) if self.regroup else reach)
+        return (reach * self._prices(policy, sizes)).sum(axis=-1)
 
     def prices(self, unit: str) -> Prices:
         """What thresholds are weighed by: MACs, or milliseconds in full batches."""
@@ -142,7 +146,7 @@ class Prices:
         return np.cumsum(self.stage + self.head * runs)
 
     def mean(self, thresholds: np.ndarray, exit_shares: np.ndarray) -> float:
-        """Mean cost of a sample; times are predicted with the batch thinning out on its way.
+        """Mean cost of a sample; times as :meth:`CostModel.predicted_ms` has them.
 
         Parameters
         ----------
@@ -208,13 +212,14 @@ def break_even(
     return float(shares[paying[0]]) if len(paying) else None
 
 
-def read_costs(path: str | os.PathLike, batch_size: int) -> CostModel:
+def read_costs(path: str | os.PathLike, batch_size: int, regroup: bool = False) -> CostModel:
     """Read ``cost.csv``: a row for each part, exit (from 1) and batch size.
 
     Parameters
     ----------
-    batch_size
-        Of the batches in which the network is run; from ``cost.json``.
+    batch_size, regroup
+        Of the batches in which the network is run, and whether they are filled up again; from
+        ``cost.json``.
 
     Raises
     ------
@@ -245,4 +250,5 @@ def read_costs(path: str | os.PathLike, batch_size: int) -> CostModel:
         np.array(sizes, float),
         *(grid(part, "ms_per_sample") for part in PARTS),
         int(batch_size),
+        regroup,
     )

@@ -1,6 +1,13 @@
-"""Running a network under a policy, samples leaving the batch as they go."""
+"""Running a network under a policy, samples leaving as they go, those that stay regrouped.
+
+A batch from which samples leave gets smaller, and a small batch is dearer a sample. So those that
+stay may wait before the next stage until they are a full batch again, with others that come behind
+them.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Iterable
 
 import torch
 
@@ -10,12 +17,13 @@ from early_exit.errors import InputError
 from early_exit.networks import MultiExitNetwork
 from early_exit.outcomes import Outcomes
 from early_exit.policy import Policy
+from early_exit.waiting import Queue, keep
 
 
 class EarlyExitRunner:
-    """Runs a network under a policy; samples that leave are taken out of the batch.
+    """Runs a network under a policy; a sample that leaves is not computed any further.
 
-    A head at which nobody can leave is not run, and nothing runs once the batch is empty.
+    A head at which nobody can leave is not run, and a stage that nobody reaches neither.
 
     Parameters
     ----------
@@ -25,6 +33,9 @@ class EarlyExitRunner:
         The policy, with as many exits as the network.
     engine
         Device, precision and memory format.
+    regroup
+        How many samples wait for each other before a stage, once some of a batch have left;
+        ``None`` lets each batch thin out by itself.
 
     Raises
     ------
@@ -32,7 +43,13 @@ class EarlyExitRunner:
         If policy and network differ in the number of exits.
     """
 
-    def __init__(self, network: MultiExitNetwork, policy: Policy, engine: Engine) -> None:
+    def __init__(
+        self,
+        network: MultiExitNetwork,
+        policy: Policy,
+        engine: Engine,
+        regroup: int | None = None,
+    ) -> None:
         if policy.exits != len(network.heads):
             raise InputError(
                 f"policy: made for {policy.exits} exits, the network has {len(network.heads)}"
@@ -44,76 +61,95 @@ class EarlyExitRunner:
         # Plain lists: looking a module up in a ModuleList costs as much as a small head at batch 1.
         self.stages = list(network.stages)
         self.heads = list(network.heads)
+        self.runs = policy.heads_run
+        self.queues = [Queue(regroup) for _ in self.stages] if regroup else None
+        self.gone: list[tuple[torch.Tensor, ...]] = []
 
-    @torch.inference_mode()
     def __call__(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Prediction, exit (from 0) and uncertainty of each scaled image, shape (N,) each."""
-        gone: list[tuple[torch.Tensor, ...]] = []
+        return self.run([images])
+
+    @torch.inference_mode()
+    def run(
+        self, batches: Iterable[torch.Tensor]
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """As a call, for many batches; the results are those of all of them, in order."""
+        self.gone, samples = [], 0
+        for images in batches:
+            if len(images):
+                places = torch.arange(samples, samples + len(images), device=images.device)
+                self._advance(0, images, places)
+            samples += len(images)
+        for k, queue in enumerate(self.queues or ()):
+            while len(queue):
+                self._advance(k, *queue.take())
+        return self._in_order(samples)
+
+    def _advance(self, first: int, features: torch.Tensor, places: torch.Tensor) -> None:
+        """Run a batch from the stage ``first`` on, until all have left or wait for others."""
         scales = self.policy.temperatures
-        waiting = torch.arange(len(images), device=images.device)
-        features = images
-        for k, runs in enumerate(self.policy.heads_run):
-            if len(waiting) == 0:
-                break
+        for k in range(first, len(self.stages)):
             features = self.stages[k](features)
-            if not runs:
+            if not self.runs[k]:
                 continue
             logits = self.heads[k](features).float()
             unsure = self.measure(logits if scales is None else logits / scales[k])
-            prediction = logits.argmax(dim=1)
-            leaving, staying = self.decide(k, unsure)
+            leaving, staying = self._decide(k, unsure)
+            if leaving is not None:
+                self._let_go(k, logits, unsure, places, leaving)
             if staying is None:
-                gone.append((waiting, prediction, torch.full_like(waiting, k), unsure))
-                break
+                return
             if leaving is None:
                 continue
-            left = waiting[leaving]
-            exits = torch.full_like(left, k)
-            gone.append((left, prediction[leaving], exits, unsure[leaving]))
-            waiting, features = waiting[staying], keep(features, staying)
-        return self._in_order(gone, len(images))
+            places = places[staying]
+            if self.queues is None:
+                features = keep(features, staying)
+                continue
+            queue = self.queues[k + 1]
+            queue.add(features, staying, places)
+            if not queue.full:
+                return
+            features, places = queue.take()
 
-    def decide(self, k: int, unsure: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        """Places of those that leave exit ``k`` (from 0) and of those that stay.
-
-        ``None`` for the former if nobody leaves, for the latter if everybody does, so that the
-        usual ends need no copy.
-        """
-        if k == self.policy.exits - 1:
-            return unsure, None
+    def _decide(
+        self, k: int, unsure: torch.Tensor
+    ) -> tuple[torch.Tensor | slice | None, torch.Tensor | slice | None]:
+        """Who of the batch leaves exit ``k`` (from 0), and who stays: ``None`` for nobody."""
+        everybody = slice(None)
+        if k == len(self.stages) - 1:
+            return everybody, None
         leaves = self.policy.rule.leaves(unsure, self.policy.thresholds[k])
         # The one place where the host waits for the device: the batch cannot shrink otherwise.
-        count = int(leaves.sum())
-        if count == len(unsure):
-            return leaves, None
-        if count == 0:
-            return None, leaves
-        return leaves.nonzero().flatten(), (~leaves).nonzero().flatten()
+        leaving = leaves.nonzero().flatten()
+        if len(leaving) == 0:
+            return None, everybody
+        if len(leaving) == len(unsure):
+            return everybody, None
+        return leaving, leaves.logical_not_().nonzero().flatten()
 
-    def _in_order(
-        self, gone: list[tuple[torch.Tensor, ...]], samples: int
-    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        if not gone:
+    def _let_go(
+        self,
+        k: int,
+        logits: torch.Tensor,
+        unsure: torch.Tensor,
+        places: torch.Tensor,
+        leaving: torch.Tensor | slice,
+    ) -> None:
+        left = places[leaving]
+        prediction = logits[leaving].argmax(dim=1)
+        self.gone.append((left, prediction, torch.full_like(left, k), unsure[leaving]))
+
+    def _in_order(self, samples: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        if not self.gone:
             nothing = torch.empty(0, dtype=torch.int64)
             return nothing, nothing, torch.empty(0)
-        if len(gone) == 1:
-            return gone[0][1], gone[0][2], gone[0][3]
-        places, *results = (torch.cat(parts) for parts in zip(*gone, strict=True))
+        places, *results = (torch.cat(parts) for parts in zip(*self.gone, strict=True))
+        self.gone = []
         # The inverse of the order in which they left.
         order = torch.empty_like(places)
         order[places] = torch.arange(samples, device=places.device)
         prediction, exits, unsure = (result[order] for result in results)
         return prediction, exits, unsure
-
-
-def keep(features: torch.Tensor, places: torch.Tensor) -> torch.Tensor:
-    """The samples at ``places``, in the memory format that the features have.
-
-    Indexing a channels-last tensor directly walks it in the other order, six times as slowly.
-    """
-    if features.dim() == 4 and features.is_contiguous(memory_format=torch.channels_last):
-        return features.permute(0, 2, 3, 1).index_select(0, places).permute(0, 3, 1, 2)
-    return features.index_select(0, places)
 
 
 def run_policy(
@@ -122,13 +158,9 @@ def run_policy(
     images: torch.Tensor,
     batch_size: int,
     engine: Engine,
+    regroup: bool = True,
 ) -> Outcomes:
     """Run pictures (N, channels, height, width), uint8, under a policy; results in input order."""
-    runner = EarlyExitRunner(network, policy, engine)
-    parts = [runner(batch) for batch in engine.batches(images, batch_size, "evaluation")]
-    # An empty input gives empty results of the right types.
-    parts = parts or [runner(engine.pictures(images))]
-    prediction, exit_taken, uncertainty = (
-        torch.cat(part).cpu().numpy() for part in zip(*parts, strict=True)
-    )
-    return Outcomes(prediction, exit_taken, uncertainty)
+    runner = EarlyExitRunner(network, policy, engine, batch_size if regroup else None)
+    results = runner.run(engine.batches(images, batch_size, "evaluation"))
+    return Outcomes(*(result.cpu().numpy() for result in results))

@@ -5,6 +5,7 @@ And the check of the predictions: policies across the range, timed and predicted
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import asdict, replace
 
 import numpy as np
@@ -20,13 +21,14 @@ from early_exit.operating_point import simulate
 from early_exit.policy import Policy
 from early_exit.records import Records
 from early_exit.stopwatch import milliseconds
-from early_exit.timing import ROUNDS, time_policy
+from early_exit.timing import time_policy
 
 # How the published experiment runs: every stage and head, plainly.
 AS_PUBLISHED = Engine("cpu", "fp32", "contiguous")
 PUBLISHED_BATCH = 256
+PUBLISHED_PICTURES = 2048
 FEWEST_BATCHES = 8
-PUBLISHED_ROUNDS = 11
+ROUNDS = 5
 
 
 def speed_table(
@@ -38,6 +40,7 @@ def speed_table(
     batch_sizes: list[int],
     pictures: int,
     engine: Engine,
+    regroup: bool = True,
 ) -> pd.DataFrame:
     """A row for each precision and batch size.
 
@@ -53,6 +56,8 @@ def speed_table(
         How many of the images each batch size is timed on.
     engine
         Device, precision of ``costs`` and memory format.
+    regroup
+        Whether those that stay wait for a full batch.
 
     Returns
     -------
@@ -70,7 +75,7 @@ def speed_table(
         shares = np.bincount(run.exit, minlength=policy.exits) / len(labels)
         for size in tqdm(batch_sizes, desc=f"speed, {precision}", disable=None):
             batches = max(FEWEST_BATCHES, pictures // size)
-            times = time_policy(network, policy, images, size, batches, own)
+            times = time_policy(network, policy, images, size, batches, own, regroup, ROUNDS)
             found = asdict(times)
             same = precision == engine.precision
             rows.append(
@@ -98,27 +103,31 @@ def time_as_published(
     images: torch.Tensor,
     batch_size: int,
     engine: Engine,
+    regroup: bool = True,
 ) -> tuple[float, float]:
     """Milliseconds a picture of the network run as published, and of the policy, taking turns.
 
     As published means in fp32, contiguous, in batches of 256, every stage and every head.
     """
     plain = AS_PUBLISHED.ready(plain)
-    runner = EarlyExitRunner(network, policy, engine)
-    large = images[:PUBLISHED_BATCH]
+    runner = EarlyExitRunner(network, policy, engine, batch_size if regroup else None)
+    images = images[:PUBLISHED_PICTURES]
+
+    def batches(own: Engine, size: int) -> Iterator[torch.Tensor]:
+        return (own.pictures(images[s : s + size]) for s in range(0, len(images), size))
 
     def run_plain() -> None:
-        plain(AS_PUBLISHED.pictures(large))
+        for batch in batches(AS_PUBLISHED, PUBLISHED_BATCH):
+            plain(batch)
 
     def run_ours() -> None:
-        for start in range(0, len(large), batch_size):
-            runner(engine.pictures(large[start : start + batch_size]))
+        runner.run(batches(engine, batch_size))
 
     times = [
         (milliseconds(run_plain, engine=engine), milliseconds(run_ours, engine=engine))
-        for _ in range(PUBLISHED_ROUNDS)
+        for _ in range(ROUNDS + 1)
     ]
-    published, ours = np.median(times[1:], axis=0) / len(large)
+    published, ours = np.median(times[1:], axis=0) / len(images)
     return float(published), float(ours)
 
 
@@ -153,18 +162,18 @@ def predicted_against_measured(
         ``threshold``, ``accuracy``, ``early`` (share leaving early), ``predicted``, ``measured``
         and ``error`` (predicted over measured, less 1).
     """
-    runners = [EarlyExitRunner(network, policy, engine) for policy in policies]
     size = costs.batch_size
-    starts = range(0, min(pictures, len(images)) - size + 1, size)
-    times = np.zeros((len(runners), len(starts) + 1, ROUNDS))
-    for place, start in enumerate([starts[0], *starts]):
-        batch = engine.pictures(images[start : start + size])
-        for turn in range(ROUNDS):
-            for number in np.roll(np.arange(len(runners)), place + turn):
-                spent = milliseconds(runners[number], batch, engine=engine)
-                times[number, place, turn] = spent
-    # As in `time_policy`: the median over rounds, the mean over batches, the first left out.
-    measured = np.median(times, axis=2)[:, 1:].mean(axis=1) / size
+    waits = size if costs.regroup else None
+    runners = [EarlyExitRunner(network, policy, engine, waits) for policy in policies]
+    starts = range(0, max(1, min(pictures, len(images)) - size + 1), size)
+    batches = [engine.pictures(images[start : start + size]) for start in starts]
+    times = np.zeros((ROUNDS, len(runners)))
+    for runner in runners:
+        runner.run(batches[:2])
+    for turn in range(ROUNDS):
+        for number in np.roll(np.arange(len(runners)), turn):
+            times[turn, number] = milliseconds(runners[number].run, batches, engine=engine)
+    measured = np.median(times, axis=0) / sum(map(len, batches))
     points = [simulate(policy, records, costs) for policy in policies]
     predicted = np.array([point.ms for point in points])
     return pd.DataFrame(

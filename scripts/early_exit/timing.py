@@ -14,7 +14,7 @@ from early_exit.networks import MultiExitNetwork
 from early_exit.policy import Policy
 from early_exit.stopwatch import milliseconds
 
-# How often each batch is timed.
+# How often each way is timed.
 ROUNDS = 3
 
 
@@ -48,12 +48,14 @@ def time_policy(
     batch_size: int,
     most_batches: int,
     engine: Engine,
+    regroup: bool = True,
+    rounds: int = ROUNDS,
 ) -> Timing:
     """Time the four on the same batches, spread evenly over ``images``.
 
-    On each batch they take turns, ``ROUNDS`` times, another going first each time; a first batch
-    warms up. The median over the rounds leaves out the machine's slow moments; over the batches it
-    is the mean, since a policy's time differs from batch to batch by nature.
+    They take turns, ``rounds`` times, another going first each time, after each has run two batches
+    to warm up. The median over the rounds leaves out the machine's slow moments; over the batches
+    it is the mean, since a policy's time differs from batch to batch by nature.
 
     Parameters
     ----------
@@ -61,58 +63,46 @@ def time_policy(
         Pictures (N, channels, height, width), uint8.
     most_batches
         How many batches are timed.
+    regroup
+        Whether those that stay wait for a full batch.
     """
     starts = range(0, max(1, len(images) - batch_size + 1), batch_size)
     starts = starts[:: max(1, len(starts) // most_batches)][:most_batches]
-    runner = EarlyExitRunner(network, policy, engine)
-    runs = _runs(network, runner)
-    ways, parts = [], []
-    reached = np.zeros(policy.exits)
-    for start in (starts[0], *starts):
-        batch = engine.pictures(images[start : start + batch_size])
-        found = [_round(runs, network, batch, engine, turn) for turn in range(ROUNDS)]
-        ways.append(np.median([times for times, _ in found], axis=0))
-        parts.append(np.median([times for _, times in found], axis=0))
-    for start in starts:
-        exits = runner(engine.pictures(images[start : start + batch_size]))[1].cpu().numpy()
-        reached += [(exits >= k).sum() for k in range(policy.exits)]
-    samples = min(batch_size, len(images))
-    static, all_heads, early = np.mean(ways[1:], axis=0) / samples
-    stage, head = np.mean(parts[1:], axis=0) / samples
-    reach = reached / (samples * len(starts))
+    batches = [engine.pictures(images[start : start + batch_size]) for start in starts]
+    runner = EarlyExitRunner(network, policy, engine, batch_size if regroup else None)
+    ways = [*_whole_network(network), runner.run]
+    for way in ways:
+        way(batches[:2])
+    times, parts = np.zeros((rounds, 3)), np.zeros((rounds, 2, policy.exits))
+    for turn in range(rounds):
+        for number in np.roll(np.arange(3), turn):
+            times[turn, number] = milliseconds(ways[number], batches, engine=engine)
+        parts[turn] = sum(_time_parts(network, batch, engine) for batch in batches)
+    exits = runner.run(batches)[1].cpu().numpy()
+    samples = len(exits)
+    static, all_heads, early = np.median(times, axis=0) / samples
+    stage, head = np.median(parts, axis=0) / samples
+    reach = np.array([(exits >= k).mean() for k in range(policy.exits)])
     ideal = reach @ (stage + head * np.array(policy.heads_run))
     return Timing(float(static), float(all_heads), float(early), float(ideal))
 
 
-def _round(
-    runs: list[Callable],
-    network: MultiExitNetwork,
-    batch: torch.Tensor,
-    engine: Engine,
-    turn: int,
-) -> tuple[list[float], np.ndarray]:
-    """Milliseconds of each run, and of each stage and head, the runs in another order each turn."""
-    times = [0.0] * len(runs)
-    for number in np.roll(np.arange(len(runs)), turn):
-        times[number] = milliseconds(runs[number], batch, engine=engine)
-    return times, _time_parts(network, batch, engine)
-
-
-def _runs(network: MultiExitNetwork, runner: EarlyExitRunner) -> list[Callable]:
-    """The whole network with its last head, with every head, and the policy."""
+def _whole_network(network: MultiExitNetwork) -> list[Callable]:
+    """Batch by batch, with the last head alone, and with every head."""
 
     @torch.inference_mode()
-    def static(batch: torch.Tensor) -> torch.Tensor:
-        features = batch
-        for stage in network.stages:
-            features = stage(features)
-        return network.heads[-1](features).argmax(dim=1)
+    def static(batches: list[torch.Tensor]) -> None:
+        for features in batches:
+            for stage in network.stages:
+                features = stage(features)
+            network.heads[-1](features).argmax(dim=1)
 
     @torch.inference_mode()
-    def all_heads(batch: torch.Tensor) -> torch.Tensor:
-        return network(batch)
+    def all_heads(batches: list[torch.Tensor]) -> None:
+        for batch in batches:
+            network(batch)
 
-    return [static, all_heads, runner]
+    return [static, all_heads]
 
 
 @torch.inference_mode()

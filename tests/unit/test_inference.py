@@ -9,10 +9,11 @@ from early_exit.engine import REFERENCE, Engine
 from early_exit.errors import InputError
 from early_exit.evaluation import compare
 from early_exit.extraction import all_exits
-from early_exit.inference import EarlyExitRunner, keep, run_policy
+from early_exit.inference import EarlyExitRunner, run_policy
 from early_exit.policy import ExitRule, Policy, uniform, whole_network
 from early_exit.records import from_logits
 from early_exit.timing import time_policy
+from early_exit.waiting import Queue, keep
 from helpers import SmallNetwork, pictures, policies
 
 CASES = st.integers(1, 4).flatmap(
@@ -30,16 +31,17 @@ CASES = st.integers(1, 4).flatmap(
     case=CASES,
     samples=st.integers(2, 40),
     batch_size=st.integers(1, 45),
+    regroup=st.booleans(),
     seed=st.integers(0, 1000),
 )
-def test_the_run_equals_the_simulation(case, samples, batch_size, seed):
+def test_the_run_equals_the_simulation(case, samples, batch_size, regroup, seed):
     exits, policy = case
     network = SmallNetwork(exits, seed=seed).eval()
     images = pictures(samples, seed)
     label = np.arange(samples) % 4
     logits = all_exits(network, images, samples, REFERENCE)
     records = from_logits(np.arange(samples), label, logits, {"split": "test"})
-    run = run_policy(network, policy, images, batch_size, REFERENCE)
+    run = run_policy(network, policy, images, batch_size, REFERENCE, regroup)
     agreement = compare(policy, records, run)
     assert agreement.different == 0
     assert agreement.equal + agreement.ties == samples
@@ -84,6 +86,69 @@ def test_what_left_is_not_computed():
     assert seen["stage 1"] == seen["head 1"] == 50
     assert seen["stage 2"] == seen["head 2"] == (expected > 0).sum() < 50
     assert seen["stage 3"] == seen["head 3"] == (expected > 1).sum()
+
+
+def sizes(network, stage: int) -> list[int]:
+    """How many samples a stage (from 0) is given, batch by batch."""
+    seen: list[int] = []
+    network.stages[stage].register_forward_pre_hook(lambda _, inputs: seen.append(len(inputs[0])))
+    return seen
+
+
+def test_those_that_stay_wait_for_a_full_batch():
+    images = pictures(50)
+    logits = all_exits(SmallNetwork().eval(), images, 50, REFERENCE)
+    entropies = from_logits(np.arange(50), np.arange(50) % 4, logits, {}).entropy
+    policy = uniform("entropy", ExitRule.BELOW, float(np.median(entropies[:, 0])), 3)
+    for regroup in (True, False):
+        network = SmallNetwork().eval()
+        second = sizes(network, 1)
+        run_policy(network, policy, images, 8, REFERENCE, regroup)
+        stay = (policy.exits_taken(entropies) > 0).sum()
+        assert sum(second) == stay
+        # Full batches but the last; or those of the input, thinned out.
+        assert (second[:-1] == [8] * (stay // 8)) == regroup
+
+
+def test_batches_may_be_larger_than_those_that_wait():
+    network, images = SmallNetwork().eval(), pictures(40)
+    policy = uniform("entropy", ExitRule.BELOW, 0.8, 3)
+    runner = EarlyExitRunner(network, policy, REFERENCE, regroup=4)
+    whole = runner(REFERENCE.pictures(images))
+    alone = EarlyExitRunner(network, policy, REFERENCE)(REFERENCE.pictures(images))
+    assert torch.equal(whole[0], alone[0])
+    assert torch.equal(whole[1], alone[1])
+    # Nothing of one run is left for the next.
+    again = runner(REFERENCE.pictures(images))
+    assert torch.equal(whole[2], again[2])
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    adds=st.lists(st.integers(0, 9), min_size=1, max_size=12),
+    size=st.integers(1, 6),
+    format=st.sampled_from([torch.channels_last, torch.contiguous_format]),
+)
+def test_a_queue_gives_back_what_was_put_in(adds, size, format):
+    queue, held, given_back, number = Queue(size), [], [], 0
+    for count in adds:
+        places = torch.arange(number, number + count)
+        features = places.float()[:, None, None, None].expand(count, 2, 3, 4)
+        features = features.contiguous(memory_format=format)
+        staying = torch.arange(0, count, 2)
+        queue.add(features, staying, places[staying])
+        held += places[staying].tolist()
+        number += count
+        while queue.full:
+            taken, at = queue.take()
+            assert taken.shape == (size, 2, 3, 4)
+            assert taken[:, 1, 2, 3].tolist() == at.tolist()
+            given_back += at.tolist()
+    while len(queue):
+        taken, at = queue.take()
+        assert taken[:, 0, 0, 0].tolist() == at.tolist()
+        given_back += at.tolist()
+    assert given_back == held
 
 
 def test_a_head_at_which_nobody_leaves_is_not_run():
