@@ -25,6 +25,7 @@ FULL = Recipe(
     distillation=0.5,
     augmentation="flip_translate",
     translate=1,
+    cutout=2,
     averaging=0.9,
     backbone_epochs=1,
 )
