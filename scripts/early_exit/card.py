@@ -75,9 +75,12 @@ def markdown(card: dict[str, Any]) -> str:
         f" {row['accuracy_test']:.2%} |"
         for row in card["exits"]
     ]
-    settings = "".join(f"  - {key}: {value}\n" for key, value in card["data"]["settings"].items())
+    settings = "".join(
+        f"  - {key}: {'its own' if value is None else value}\n"
+        for key, value in card["data"]["settings"].items()
+    )
     table = "\n".join(rows)
-    recipe = yaml.safe_dump(card["training"], sort_keys=False, default_flow_style=None)
+    recipe = yaml.safe_dump(card["training"], sort_keys=False, default_flow_style=False)
     samples = card["samples"]
     return f"""# {name}
 

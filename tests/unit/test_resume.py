@@ -9,6 +9,7 @@ from torch import nn
 
 from early_exit import training
 from early_exit.datasets import Split
+from early_exit.engine import Engine
 from early_exit.networks import MultiExitNetwork
 from early_exit.training import Recipe, SavedState, train
 from early_exit.training.loop import _Training
@@ -25,6 +26,7 @@ FULL = Recipe(
     distillation=0.5,
     augmentation="flip_translate",
     translate=1,
+    cutout=2,
     averaging=0.9,
     backbone_epochs=1,
 )
@@ -100,6 +102,18 @@ def test_broken_off_and_gone_on_it_ends_the_same(tmp_path, monkeypatch, optimize
     assert [path.name for path in tmp_path.iterdir()] == ["training_state.pt"]
     saved.remove()
     assert not list(tmp_path.iterdir())
+
+
+def test_every_epoch_and_every_seed_draws_its_own_numbers():
+    def drawn(seed, number):
+        training = _Training(new_network(), data(), FULL, seed, Engine())
+        generator = training._sow(number)
+        return torch.rand(2, generator=generator).tolist() + torch.rand(2).tolist()
+
+    pairs = [(seed, number) for seed in (0, 1) for number in (1, 2, 3)]
+    numbers = {pair: drawn(*pair) for pair in pairs}
+    assert len({value for values in numbers.values() for value in values}) == 4 * len(pairs)
+    assert drawn(1, 2) == numbers[1, 2]
 
 
 def test_only_what_is_not_done_is_done(tmp_path, monkeypatch):

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from early_exit.training.augmentation import AUGMENTATIONS
+from early_exit.training.augmentation import AUGMENTATIONS, cut_out
 from early_exit.training.averaging import running_average, settle_batch_norm
 from early_exit.training.loss import TEMPERATURE, JointLoss, exit_weights
 from early_exit.training.optimizers import one_cycle, optimizer, set_rate
@@ -55,6 +55,22 @@ def test_augmentation_is_the_same_for_a_seed():
     assert torch.equal(augment(images, 4, sown(1)), augment(images, 4, sown(1)))
     assert not torch.equal(augment(images, 4, sown(1)), augment(images, 4, sown(2)))
     assert torch.equal(AUGMENTATIONS["none"](images, 4, sown()), images)
+
+
+def test_every_cut_is_one_square_and_every_place_comes_about():
+    images = torch.full((400, 2, 6, 6), 9, dtype=torch.uint8)
+    found = cut_out(images, 2, sown())
+    black = found == 0
+    assert torch.equal(black[:, 0], black[:, 1])
+    assert (found[~black] == 9).all()
+    # A square of 2 around each centre: start at centre - 1, cut off at the upper and left edge.
+    possible = set()
+    for top in range(-1, 5):
+        for left in range(-1, 5):
+            square = torch.zeros(6, 6, dtype=torch.bool)
+            square[max(0, top) : top + 2, max(0, left) : left + 2] = True
+            possible.add(tuple(square.flatten().tolist()))
+    assert {tuple(one.flatten().tolist()) for one in black[:, 0]} == possible
 
 
 def test_the_joint_loss_of_two_exits_by_hand():

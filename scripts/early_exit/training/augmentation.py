@@ -42,4 +42,20 @@ def flip_translate(
     return places[torch.arange(samples), :, down, right]
 
 
+def cut_out(images: torch.Tensor, side: int, generator: torch.Generator) -> torch.Tensor:
+    """Blacken a square of ``side`` pixels in each picture, wherever its centre falls.
+
+    At an edge less than the square is seen (DeVries and Taylor 2017, section 3.2).
+    """
+    samples, _, *shape = images.shape
+    inside = []
+    for pixels in shape:
+        start = torch.randint(0, pixels, (samples, 1), generator=generator) - side // 2
+        place = torch.arange(pixels)
+        inside.append((place >= start) & (place < start + side))
+    rows, columns = inside
+    square = (rows[:, :, None] & columns[:, None, :])[:, None]
+    return images.masked_fill(square.to(images.device), 0)
+
+
 AUGMENTATIONS: dict[str, Augmentation] = {"none": unchanged, "flip_translate": flip_translate}

@@ -18,7 +18,7 @@ from early_exit.datasets import Split
 from early_exit.engine import PRECISIONS, Engine
 from early_exit.errors import InputError
 from early_exit.networks import MultiExitNetwork
-from early_exit.training.augmentation import AUGMENTATIONS
+from early_exit.training.augmentation import AUGMENTATIONS, cut_out
 from early_exit.training.averaging import running_average, settle_batch_norm
 from early_exit.training.loss import JointLoss, exit_weights
 from early_exit.training.optimizers import one_cycle, optimizer, set_rate
@@ -176,8 +176,7 @@ class _Training:
         self, chunk: torch.Tensor, rate: float, loss_of: JointLoss, generator: torch.Generator
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """One step: its loss, and the samples that each exit got right."""
-        augment = AUGMENTATIONS[self.recipe.augmentation]
-        images = augment(self.images[chunk], self.recipe.translate, generator)
+        images = self._augmented(self.images[chunk], generator)
         labels = self.labels[chunk]
         reduced = self.recipe.precision != "fp32"
         with torch.autocast(self.engine.device, PRECISIONS[self.recipe.precision], enabled=reduced):
@@ -190,6 +189,11 @@ class _Training:
         if self.average:
             self.average.update_parameters(self.network)
         return loss.detach(), (logits.argmax(dim=2) == labels[:, None]).sum(dim=0)
+
+    def _augmented(self, images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+        recipe = self.recipe
+        images = AUGMENTATIONS[recipe.augmentation](images, recipe.translate, generator)
+        return cut_out(images, recipe.cutout, generator) if recipe.cutout else images
 
     def _note(
         self, number: int, loss: float, accuracy: torch.Tensor, start: float, bar: tqdm

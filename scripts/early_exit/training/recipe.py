@@ -27,6 +27,8 @@ class Recipe:
         Weight of what earlier exits learn from the final one (Phuong and Lampert 2019).
     augmentation, translate
         A name in :data:`early_exit.training.augmentation.AUGMENTATIONS`, and its pixels.
+    cutout
+        Side in pixels of a square that is blackened in each picture; 0 blackens none.
     averaging
         Decay a step of the running average of the weights; ``None`` keeps the last ones.
     backbone_epochs
@@ -52,6 +54,7 @@ class Recipe:
     distillation: float = 0.0
     augmentation: str = "none"
     translate: int = 4
+    cutout: int = 0
     averaging: float | None = None
     backbone_epochs: int = 0
     dropout_scale: float = 1.0
