@@ -15,6 +15,7 @@ def main(snakemake):
     settings, inference = snakemake.params.cost, dict(snakemake.params.inference)
     threads, batch_size = use_threads(inference.pop("threads")), inference.pop("batch_size")
     regroup = inference.pop("regroup")
+    engine = Engine(**inference)
     manifest = read_json(snakemake.input.manifest)
     network, _ = networks.load(snakemake.input.network)
     costs = price(
@@ -23,7 +24,7 @@ def main(snakemake):
         sorted({*settings["batch_sizes"], batch_size}),
         settings["repeats"],
         snakemake.params.measure,
-        Engine(**inference),
+        engine,
     )
     machine = {
         "identity": {
@@ -35,7 +36,7 @@ def main(snakemake):
         "torch": torch.__version__,
         "threads": threads,
         "batch_size": batch_size,
-        "regroup": regroup,
+        "regroup": engine.worth_waiting_for(batch_size) if regroup else 0,
         **inference,
         **settings,
     }

@@ -27,6 +27,7 @@ def main(snakemake):
     threads, batch_size = use_threads(inference.pop("threads")), inference.pop("batch_size")
     regroup = inference.pop("regroup")
     engine = Engine(**inference)
+    waits = engine.worth_waiting_for(batch_size) if regroup else None
     chosen = read_json(files.policy)
     policy = Policy.from_json(chosen.get("policy"), files.policy)
     records = read_records(files.records, logits=policy.needs_logits)
@@ -38,13 +39,13 @@ def main(snakemake):
         origin(files.machine),
     )
     data = datasets.load(params.data_dir, "test", params.dataset)
-    run = run_policy(network, policy, data.images, batch_size, engine, regroup)
+    run = run_policy(network, policy, data.images, batch_size, engine, waits)
     agreement = compare(policy, records, run)
     logging.info("Run against simulation: %s", agreement)
     if engine.precision == "fp32":
         check(agreement, files.records)
     times = time_policy(
-        network, policy, data.images, batch_size, params.timed_batches, engine, regroup
+        network, policy, data.images, batch_size, params.timed_batches, engine, waits
     )
     costs = costs_of(files)
     result = evaluate(policy, records, run, agreement, costs, asdict(times))

@@ -36,7 +36,7 @@ class CostModel:
     batch_size
         Of the batches in which the network is run.
     regroup
-        Whether samples that stay wait for a full batch, so that no batch thins out.
+        What is left of a batch waits until so many samples do; 0 lets batches thin out.
     """
 
     stage_macs: np.ndarray
@@ -46,7 +46,7 @@ class CostModel:
     head_ms: np.ndarray
     overhead_ms: np.ndarray
     batch_size: int
-    regroup: bool = False
+    regroup: int = 0
 
     @property
     def exits(self) -> int:
@@ -62,7 +62,7 @@ class CostModel:
         return np.cumsum(self._prices(policy, np.full(self.exits, self.batch_size)))
 
     def predicted_ms(self, policy: Policy, exit_shares: np.ndarray) -> np.ndarray:
-        """Mean milliseconds a sample, the batch thinning out on its way unless it is regrouped.
+        """Mean milliseconds a sample, the batch thinning out on its way.
 
         Parameters
         ----------
@@ -77,7 +77,7 @@ class CostModel:
         shares = np.asarray(exit_shares)
         # Who reaches exit k: all who did not leave before. Rounding must not make it negative.
         reach = np.clip(1.0 - np.cumsum(shares, axis=-1) + shares, 0.0, 1.0)
-        sizes = self.batch_size * (np.ones_like(reach) if self.regroup else reach)
+        sizes = np.maximum(self.batch_size * reach, min(self.regroup, self.batch_size))
         return (reach * self._prices(policy, sizes)).sum(axis=-1)
 
     def prices(self, unit: str) -> Prices:
@@ -212,13 +212,13 @@ def break_even(
     return float(shares[paying[0]]) if len(paying) else None
 
 
-def read_costs(path: str | os.PathLike, batch_size: int, regroup: bool = False) -> CostModel:
+def read_costs(path: str | os.PathLike, batch_size: int, regroup: int = 0) -> CostModel:
     """Read ``cost.csv``: a row for each part, exit (from 1) and batch size.
 
     Parameters
     ----------
     batch_size, regroup
-        Of the batches in which the network is run, and whether they are filled up again; from
+        Of the batches in which the network is run, and how many wait for each other; from
         ``cost.json``.
 
     Raises
@@ -250,5 +250,5 @@ def read_costs(path: str | os.PathLike, batch_size: int, regroup: bool = False) 
         np.array(sizes, float),
         *(grid(part, "ms_per_sample") for part in PARTS),
         int(batch_size),
-        regroup,
+        int(regroup),
     )

@@ -12,6 +12,8 @@ from early_exit.errors import InputError
 from early_exit.networks import MultiExitNetwork
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
+# Batches from which on a larger one is hardly cheaper a sample.
+LARGE = {"cpu": 64, "cuda": 1024}
 MEMORY_FORMATS = {
     "channels_last": torch.channels_last,
     "contiguous": torch.contiguous_format,
@@ -68,6 +70,10 @@ class Engine:
                 batch = self.pictures(images[start : start + size])
                 yield batch
                 bar.update(len(batch))
+
+    def worth_waiting_for(self, batch_size: int) -> int:
+        """How many samples that are left of batches should wait for each other."""
+        return min(batch_size, LARGE[self.device])
 
     def synchronise(self) -> None:
         """Wait until the device has done what it was told, so that it can be timed."""

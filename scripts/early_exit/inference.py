@@ -1,8 +1,7 @@
 """Running a network under a policy, samples leaving as they go, those that stay regrouped.
 
-A batch from which samples leave gets smaller, and a small batch is dearer a sample. So those that
-stay may wait before the next stage until they are a full batch again, with others that come behind
-them.
+A batch from which samples leave gets smaller, and a small batch is dearer a sample. So where few
+are left they may wait before the next stage for those that come behind them.
 """
 
 from __future__ import annotations
@@ -34,8 +33,8 @@ class EarlyExitRunner:
     engine
         Device, precision and memory format.
     regroup
-        How many samples wait for each other before a stage, once some of a batch have left;
-        ``None`` lets each batch thin out by itself.
+        What is left of a batch waits before the next stage until so many samples do; ``None`` lets
+        each batch thin out by itself.
 
     Raises
     ------
@@ -102,7 +101,7 @@ class EarlyExitRunner:
             if leaving is None:
                 continue
             places = places[staying]
-            if self.queues is None:
+            if self.queues is None or len(places) >= self.queues[k + 1].size:
                 features = keep(features, staying)
                 continue
             queue = self.queues[k + 1]
@@ -158,9 +157,9 @@ def run_policy(
     images: torch.Tensor,
     batch_size: int,
     engine: Engine,
-    regroup: bool = True,
+    regroup: int | None = None,
 ) -> Outcomes:
     """Run pictures (N, channels, height, width), uint8, under a policy; results in input order."""
-    runner = EarlyExitRunner(network, policy, engine, batch_size if regroup else None)
+    runner = EarlyExitRunner(network, policy, engine, regroup)
     results = runner.run(engine.batches(images, batch_size, "evaluation"))
     return Outcomes(*(result.cpu().numpy() for result in results))

@@ -57,7 +57,7 @@ def speed_table(
     engine
         Device, precision of ``costs`` and memory format.
     regroup
-        Whether those that stay wait for a full batch.
+        Whether what is left of batches waits for what comes behind.
 
     Returns
     -------
@@ -75,7 +75,8 @@ def speed_table(
         shares = np.bincount(run.exit, minlength=policy.exits) / len(labels)
         for size in tqdm(batch_sizes, desc=f"speed, {precision}", disable=None):
             batches = max(FEWEST_BATCHES, pictures // size)
-            times = time_policy(network, policy, images, size, batches, own, regroup, ROUNDS)
+            waits = own.worth_waiting_for(size) if regroup else None
+            times = time_policy(network, policy, images, size, batches, own, waits, ROUNDS)
             found = asdict(times)
             same = precision == engine.precision
             rows.append(
@@ -110,7 +111,8 @@ def time_as_published(
     As published means in fp32, contiguous, in batches of 256, every stage and every head.
     """
     plain = AS_PUBLISHED.ready(plain)
-    runner = EarlyExitRunner(network, policy, engine, batch_size if regroup else None)
+    waits = engine.worth_waiting_for(batch_size) if regroup else None
+    runner = EarlyExitRunner(network, policy, engine, waits)
     images = images[:PUBLISHED_PICTURES]
 
     def batches(own: Engine, size: int) -> Iterator[torch.Tensor]:
@@ -163,7 +165,7 @@ def predicted_against_measured(
         and ``error`` (predicted over measured, less 1).
     """
     size = costs.batch_size
-    waits = size if costs.regroup else None
+    waits = costs.regroup or None
     runners = [EarlyExitRunner(network, policy, engine, waits) for policy in policies]
     starts = range(0, max(1, min(pictures, len(images)) - size + 1), size)
     batches = [engine.pictures(images[start : start + size]) for start in starts]

@@ -48,7 +48,7 @@ def time_policy(
     batch_size: int,
     most_batches: int,
     engine: Engine,
-    regroup: bool = True,
+    regroup: int | None = None,
     rounds: int = ROUNDS,
 ) -> Timing:
     """Time the four on the same batches, spread evenly over ``images``.
@@ -64,12 +64,12 @@ def time_policy(
     most_batches
         How many batches are timed.
     regroup
-        Whether those that stay wait for a full batch.
+        As :class:`~early_exit.inference.EarlyExitRunner` has it.
     """
     starts = range(0, max(1, len(images) - batch_size + 1), batch_size)
     starts = starts[:: max(1, len(starts) // most_batches)][:most_batches]
     batches = [engine.pictures(images[start : start + batch_size]) for start in starts]
-    runner = EarlyExitRunner(network, policy, engine, batch_size if regroup else None)
+    runner = EarlyExitRunner(network, policy, engine, regroup)
     ways = [*_whole_network(network), runner.run]
     for way in ways:
         way(batches[:2])

@@ -1,4 +1,4 @@
-"""Samples that wait before a stage until they are a full batch."""
+"""Samples that wait before a stage until there are enough of them."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ class Queue:
     Parameters
     ----------
     size
-        How many make a full batch. The buffer holds twice as many, since a batch of that size may
-        come when nearly so many wait.
+        How many are enough. The buffer holds twice as many, since nearly so many may come when
+        nearly so many wait.
     """
 
     def __init__(self, size: int) -> None:
@@ -28,7 +28,7 @@ class Queue:
 
     @property
     def full(self) -> bool:
-        """Whether a full batch waits."""
+        """Whether enough wait."""
         return self.waiting >= self.size
 
     def add(self, features: torch.Tensor, staying: torch.Tensor, places: torch.Tensor) -> None:
@@ -43,7 +43,7 @@ class Queue:
         self.waiting = end
 
     def take(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """The first full batch, or all if they are fewer; valid until the next is added."""
+        """The first ``size`` of them, or all if they are fewer; valid until the next is added."""
         self._close_gap()
         self.taken = min(self.size, self.waiting)
         self.waiting -= self.taken

@@ -57,8 +57,8 @@ def test_a_batch_that_thins_out_is_dearer_a_sample(tmp_path):
     # A quarter and less come one by one.
     thin = costs.predicted_ms(policy, np.array([[0.75, 0.25], [0.9, 0.1]]))
     assert thin == pytest.approx([1.11 + 0.25 * 4.45, 1.11 + 0.1 * 4.45])
-    # Filled up again, batches stay full: 1.11 + 0.5 * 2.21.
-    regrouped = read_costs(path, 4, regroup=True)
+    # Waiting for each other, batches stay full: 1.11 + 0.5 * 2.21.
+    regrouped = read_costs(path, 4, regroup=4)
     assert regrouped.predicted_ms(policy, np.array([0.5, 0.5])) == pytest.approx(1.11 + 0.5 * 2.21)
     # Nobody leaves: the price of full batches.
     whole = whole_network("entropy", ExitRule.BELOW, 2)

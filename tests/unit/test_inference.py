@@ -31,7 +31,7 @@ CASES = st.integers(1, 4).flatmap(
     case=CASES,
     samples=st.integers(2, 40),
     batch_size=st.integers(1, 45),
-    regroup=st.booleans(),
+    regroup=st.one_of(st.none(), st.integers(1, 45)),
     seed=st.integers(0, 1000),
 )
 def test_the_run_equals_the_simulation(case, samples, batch_size, regroup, seed):
@@ -100,17 +100,27 @@ def test_those_that_stay_wait_for_a_full_batch():
     logits = all_exits(SmallNetwork().eval(), images, 50, REFERENCE)
     entropies = from_logits(np.arange(50), np.arange(50) % 4, logits, {}).entropy
     policy = uniform("entropy", ExitRule.BELOW, float(np.median(entropies[:, 0])), 3)
-    for regroup in (True, False):
+    for regroup in (8, None):
         network = SmallNetwork().eval()
         second = sizes(network, 1)
         run_policy(network, policy, images, 8, REFERENCE, regroup)
         stay = (policy.exits_taken(entropies) > 0).sum()
         assert sum(second) == stay
         # Full batches but the last; or those of the input, thinned out.
-        assert (second[:-1] == [8] * (stay // 8)) == regroup
+        assert (second[:-1] == [8] * (stay // 8)) == bool(regroup)
 
 
-def test_batches_may_be_larger_than_those_that_wait():
+def test_what_is_enough_by_itself_does_not_wait():
+    network, images = SmallNetwork().eval(), pictures(40)
+    second = sizes(network, 1)
+    policy = uniform("entropy", ExitRule.BELOW, 0.3, 3)
+    runner = EarlyExitRunner(network, policy, REFERENCE, regroup=4)
+    stay = (runner(REFERENCE.pictures(images))[1] > 0).sum()
+    assert second == [stay]
+    assert stay > 4
+
+
+def test_nothing_of_one_run_is_left_for_the_next():
     network, images = SmallNetwork().eval(), pictures(40)
     policy = uniform("entropy", ExitRule.BELOW, 0.8, 3)
     runner = EarlyExitRunner(network, policy, REFERENCE, regroup=4)
@@ -118,7 +128,6 @@ def test_batches_may_be_larger_than_those_that_wait():
     alone = EarlyExitRunner(network, policy, REFERENCE)(REFERENCE.pictures(images))
     assert torch.equal(whole[0], alone[0])
     assert torch.equal(whole[1], alone[1])
-    # Nothing of one run is left for the next.
     again = runner(REFERENCE.pictures(images))
     assert torch.equal(whole[2], again[2])
 
