@@ -97,12 +97,37 @@ def threads(path):
 
 
 def all_cores():
-    """The cores that Snakemake was given, so that a job with this many runs alone."""
+    """The cores that Snakemake was given."""
     try:
         return workflow.cores
     except WorkflowError:
-        # On a cluster without --cores; there a job has its machine to itself anyway.
+        # On a cluster, without --cores.
         return processors()
+
+
+def alone(path):
+    """All cores, so that nothing runs beside the job; on a cluster the threads of a setting.
+
+    There none are given, this machine's number means nothing to others, and the profile asks for a
+    node without other jobs.
+    """
+
+    def value(wildcards):
+        try:
+            return workflow.cores
+        except WorkflowError:
+            return setting(path)(wildcards)
+
+    return value
+
+
+def gpus(stage):
+    """One GPU where the `device` in a stage's settings is cuda; else no such resource."""
+
+    def value(wildcards):
+        return 1 if experiment(wildcards)[stage].get("device") == "cuda" else None
+
+    return value
 
 
 def code(script, *modules):

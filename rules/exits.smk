@@ -21,6 +21,8 @@ rule record_exits:
     conda:
         "../envs/environment.yaml"
     threads: threads("inference/threads")
+    resources:
+        gpu=gpus("inference"),
     params:
         code=code("exits", "networks.{network[name]}", "datasets.{dataset[name]}"),
         dataset=dataset,
