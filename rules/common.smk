@@ -44,6 +44,8 @@ def names(chosen):
 wildcard_constraints:
     experiment=names(lambda own: True),
     split="train|calibration|test",
+    shard=r"\d+",
+    shards=r"\d+",
     method="[a-z_]+",
 
 
@@ -188,6 +190,19 @@ def checkpoint(wildcards):
             f" {found} (paths start from {Path.cwd().name}/, where snakemake runs)"
         )
     return found if isinstance(found, str) else []
+
+
+def shards(wildcards):
+    """The records of a split's shards, in order."""
+    count = experiment(wildcards)["exits"]["shards"]
+    pattern = "results/{{experiment}}/exits/{{split}}_{shard}_of_{shards}.parquet"
+    return expand(pattern, shard=range(1, count + 1), shards=count)
+
+
+def keeps_logits(wildcards):
+    """Whether the records keep the logits: always, or where a later stage needs them."""
+    own = experiment(wildcards)
+    return own["exits"]["logits"] == "always" or own["measure"] != "entropy"
 
 
 def calibrated(wildcards):
