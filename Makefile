@@ -2,6 +2,9 @@
 # make test   set up, and run every test
 # make bench  set up, and measure how fast the chosen policy really is
 # make check  set up, and check format, lint, imports and documentation
+# make test-cluster  set up, and run the experiment through a Slurm of one node (root on Debian;
+#                    installs slurm-wlm and munge; elsewhere it says so and skips)
+# make test-large    set up, and measure the memory that a million samples take
 # make docs   write docs/configuration.md from the schema
 PYTHON ?= python3
 VENV ?= .venv
@@ -10,8 +13,9 @@ EXPERIMENT ?= corrected
 DATA_DIR ?= data
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+INSTALLED_CLUSTER := $(VENV)/.installed-cluster
 
-.PHONY: run test bench check docs setup clean
+.PHONY: run test test-cluster test-large bench check docs setup clean
 .DEFAULT_GOAL := run
 
 run: setup
@@ -19,6 +23,13 @@ run: setup
 
 test: setup
 	$(BIN)/python -m pytest
+
+test-cluster: setup $(INSTALLED_CLUSTER)
+	tests/cluster/install.sh
+	$(BIN)/python -m pytest -m cluster tests/cluster
+
+test-large: setup
+	$(BIN)/python -m pytest -s -m large tests/large
 
 # Wants the published network and CIFAR-10 in DATA_DIR, and a quiet machine.
 bench: setup
@@ -45,6 +56,11 @@ $(INSTALLED): requirements.txt requirements-dev.txt constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check \
 	  -r requirements.txt -r requirements-dev.txt -c constraints.txt
+	touch $@
+
+$(INSTALLED_CLUSTER): requirements-cluster.txt constraints.txt | $(INSTALLED)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check \
+	  -r requirements-cluster.txt -c constraints.txt
 	touch $@
 
 clean:

@@ -50,6 +50,8 @@ TRAINED = "|".join(
 wildcard_constraints:
     experiment=f"{IMPORTED}|{TRAINED}",
     split="train|calibration|test",
+    shard=r"\d+",
+    shards=r"\d+",
     method="[a-z_]+",
 
 
@@ -116,12 +118,37 @@ def threads(path):
 
 
 def all_cores():
-    """The cores that Snakemake was given, so that a job with this many runs alone."""
+    """The cores that Snakemake was given."""
     try:
         return workflow.cores
     except WorkflowError:
-        # On a cluster without --cores; there a job has its machine to itself anyway.
+        # On a cluster, without --cores.
         return processors()
+
+
+def alone(path):
+    """All cores, so that nothing runs beside the job; on a cluster the threads of a setting.
+
+    There none are given, this machine's number means nothing to others, and the profile asks for a
+    node without other jobs.
+    """
+
+    def value(wildcards):
+        try:
+            return workflow.cores
+        except WorkflowError:
+            return setting(path)(wildcards)
+
+    return value
+
+
+def gpus(stage):
+    """One GPU where the `device` in a stage's settings is cuda; else no such resource."""
+
+    def value(wildcards):
+        return 1 if experiment(wildcards)[stage].get("device") == "cuda" else None
+
+    return value
 
 
 def code(script, *modules):
@@ -213,6 +240,20 @@ def temperatures(wildcards):
     """The exits' temperatures where the experiment scales them; else nothing."""
     scaled = experiment(wildcards)["temperature_scaling"]
     return "results/{experiment}/temperature/temperatures.json" if scaled else []
+
+
+def shards(wildcards):
+    """The records of a split's shards, in order."""
+    count = experiment(wildcards)["exits"]["shards"]
+    pattern = "results/{{experiment}}/exits/{{split}}_{shard}_of_{shards}.parquet"
+    return expand(pattern, shard=range(1, count + 1), shards=count)
+
+
+def keeps_logits(wildcards):
+    """Whether the records keep the logits: always, or where a later stage needs them."""
+    own = experiment(wildcards)
+    needed = own["measure"] != "entropy" or own["temperature_scaling"] or own["quality"]
+    return needed or own["exits"]["logits"] == "always"
 
 
 def calibrated(wildcards):

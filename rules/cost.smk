@@ -22,7 +22,9 @@ rule measure_cost:
     conda:
         "../envs/environment.yaml"
     # All of them: what runs beside it would be measured too.
-    threads: all_cores()
+    threads: alone("inference/threads")
+    resources:
+        gpu=gpus("inference"),
     params:
         code=code("cost", "networks.{network[name]}", "uncertainty.{measure}"),
         cost=setting("cost"),

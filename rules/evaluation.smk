@@ -28,7 +28,9 @@ rule evaluate_policy:
     conda:
         "../envs/environment.yaml"
     # All of them: what runs beside it would be measured too.
-    threads: all_cores()
+    threads: alone("inference/threads")
+    resources:
+        gpu=gpus("inference"),
     params:
         code=code(
             "evaluation",

@@ -52,6 +52,8 @@ rule train_network:
     conda:
         "../envs/environment.yaml"
     threads: threads("training/threads")
+    resources:
+        gpu=gpus("training"),
     params:
         code=code("network_train", "networks.{network[name]}", "datasets.{dataset[name]}"),
         network=setting("network"),

@@ -30,7 +30,9 @@ rule measure_speed:
     conda:
         "../envs/environment.yaml"
     # All of them: what runs beside it would be measured too.
-    threads: all_cores()
+    threads: alone("inference/threads")
+    resources:
+        gpu=gpus("inference"),
     params:
         code=code(
             "speed",

@@ -1,6 +1,8 @@
-"""Stage exits: run the network over a split once, and keep what every exit says."""
+"""Stage exits: run the network over a split, or a shard of it, and keep what every exit says."""
 
-from early_exit import datasets, networks
+from dataclasses import replace
+
+from early_exit import datasets, networks, shards
 from early_exit.engine import Engine
 from early_exit.extraction import all_exits
 from early_exit.files import read_json, sha256
@@ -10,22 +12,27 @@ from stage_runner import run_stage, use_threads
 
 def main(snakemake):
     use_threads(snakemake.threads)
-    split = snakemake.wildcards.split
-    params = snakemake.params
+    wildcards, params = snakemake.wildcards, snakemake.params
     manifest = read_json(snakemake.input.manifest)
     network, _ = networks.load(snakemake.input.network)
-    data = datasets.load(params.data_dir, split, params.dataset)
+    data = datasets.load(params.data_dir, wildcards.split, params.dataset)
     inference = params.inference
+    place = {name: int(n) for name, n in wildcards.items() if name in ("shard", "shards")}
+    rows = shards.rows(len(data), inference["batch_size"], **place) if place else slice(None)
     # The records are the reference: in full precision, whatever the policy is run with.
     engine = Engine(inference["device"], "fp32", inference["memory_format"])
-    logits = all_exits(network, data.images, inference["batch_size"], engine)
+    logits = all_exits(network, data.images[rows], inference["batch_size"], engine)
     identity = {
         "network": sha256(snakemake.input.network),
         "data": manifest["digest"],
-        "split": split,
+        "split": wildcards.split,
+        **place,
     }
-    records = from_logits(data.index.numpy(), data.labels.numpy(), logits, identity)
-    write_records(snakemake.output.records, records)
+    index, label = data.index[rows].numpy(), data.labels[rows].numpy()
+    records = from_logits(index, label, logits, identity, whole=not place)
+    write_records(
+        snakemake.output.records, records if params.logits else replace(records, logits=None)
+    )
 
 
 if __name__ == "__main__":

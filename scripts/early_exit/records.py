@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +23,8 @@ from early_exit.uncertainty import entropy as entropy_measure
 
 FORMAT = 1
 METADATA_KEY = b"early_exit"
+# Rows in a row group, the piece in which a table is written and can be read.
+ROWS = 65_536
 # What two tables must share to be used together.
 ORIGIN = ("network", "data")
 
@@ -93,20 +97,43 @@ class Records:
 
 
 def from_logits(
-    index: np.ndarray, label: np.ndarray, logits: np.ndarray, identity: dict[str, Any]
+    index: np.ndarray,
+    label: np.ndarray,
+    logits: np.ndarray,
+    identity: dict[str, Any],
+    whole: bool = True,
 ) -> Records:
     """Records from every exit's logits, shape (N, K, C).
+
+    Parameters
+    ----------
+    whole
+        Whether this is a whole split; a part of one may well hold a single class.
 
     Raises
     ------
     InputError
-        If a logit is not finite, the shapes do not fit, or the split holds one class only.
+        If a logit is not finite, the shapes do not fit, or a whole split holds one class only.
     """
     where = f"records of split {identity.get('split', '?')}"
     if logits.ndim != 3 or len(logits) != len(label) or len(index) != len(label):
         raise InputError(
             f"{where}: logits of shape {logits.shape} for {len(label)} labels; expected (N, K, C)"
         )
+    _check_logits(index, logits, where)
+    check_labels(label, logits.shape[2], where, whole)
+    identity = identity | {"classes": logits.shape[2], "exits": logits.shape[1]}
+    return Records(
+        np.asarray(index, np.int64),
+        np.asarray(label, np.int64),
+        _entropy(logits),
+        logits.argmax(axis=2).astype(np.int64),
+        logits.astype(np.float32, copy=False),
+        identity,
+    )
+
+
+def _check_logits(index: np.ndarray, logits: np.ndarray, where: str) -> None:
     bad = ~np.isfinite(logits).all(axis=(1, 2))
     if bad.any():
         exit_number = 1 + int((~np.isfinite(logits[bad][0])).any(axis=1).argmax())
@@ -115,35 +142,55 @@ def from_logits(
             f" {int(index[bad][0])} at exit {exit_number}; the checkpoint's weights or the"
             " network's training have diverged: use another checkpoint or a lower learning rate"
         )
-    _check_labels(label, logits.shape[2], where)
-    entropy = entropy_measure.uncertainty(logits.astype(np.float64)).astype(np.float32)
-    identity = identity | {"classes": logits.shape[2], "exits": logits.shape[1]}
-    return Records(
-        np.asarray(index, np.int64),
-        np.asarray(label, np.int64),
-        entropy,
-        logits.argmax(axis=2).astype(np.int64),
-        logits.astype(np.float32),
-        identity,
-    )
+
+
+def _entropy(logits: np.ndarray) -> np.ndarray:
+    """Entropies (N, K); a piece at a time, since float64 and its helpers take much memory."""
+    entropy = np.empty(logits.shape[:2], np.float32)
+    for start in range(0, len(logits), ROWS):
+        rows = slice(start, start + ROWS)
+        entropy[rows] = entropy_measure.uncertainty(logits[rows].astype(np.float64))
+    return entropy
 
 
 def write_records(path: str | os.PathLike, records: Records) -> None:
     """Write records as Parquet, with page checksums and the identity in the file's metadata."""
-    columns: dict[str, pa.Array] = {
-        "index": pa.array(records.index, pa.int64()),
-        "label": pa.array(records.label, pa.int16()),
-    }
+    table = _table(records)
+    write_groups(
+        path, (table.slice(start, ROWS) for start in range(0, len(table), ROWS)), table.schema
+    )
+
+
+def _table(records: Records) -> pa.Table:
+    columns: list[Any] = [records.index, records.label]
     for k in range(records.exits):
-        columns[f"entropy_{k + 1}"] = pa.array(records.entropy[:, k], pa.float32())
-        columns[f"prediction_{k + 1}"] = pa.array(records.prediction[:, k], pa.int16())
+        columns += [records.entropy[:, k], records.prediction[:, k]]
         if records.logits is not None:
             flat = pa.array(records.logits[:, k].ravel(), pa.float32())
-            columns[f"logits_{k + 1}"] = pa.FixedSizeListArray.from_arrays(flat, records.classes)
-    identity = json.dumps({"format": FORMAT} | records.identity, sort_keys=True)
-    table = pa.table(columns).replace_schema_metadata({METADATA_KEY: identity.encode()})
-    with replacing(path) as temporary:
-        pq.write_table(table, temporary, write_page_checksum=True, compression="zstd")
+            columns.append(pa.FixedSizeListArray.from_arrays(flat, records.classes))
+    form = schema(records.identity, records.logits is not None)
+    arrays = [pa.array(column, field.type) for column, field in zip(columns, form, strict=True)]
+    return pa.table(arrays, schema=form)
+
+
+def schema(identity: dict[str, Any], logits: bool) -> pa.Schema:
+    """The columns of a file of records, and its identity as metadata."""
+    fields: list[tuple[str, pa.DataType]] = [("index", pa.int64()), ("label", pa.int16())]
+    for k in range(1, identity["exits"] + 1):
+        fields += [(f"entropy_{k}", pa.float32()), (f"prediction_{k}", pa.int16())]
+        if logits:
+            fields.append((f"logits_{k}", pa.list_(pa.float32(), identity["classes"])))
+    text = json.dumps({"format": FORMAT} | identity, sort_keys=True)
+    return pa.schema(fields, metadata={METADATA_KEY: text.encode()})
+
+
+def write_groups(path: str | os.PathLike, groups: Iterable[pa.Table], schema: pa.Schema) -> None:
+    """Write each of ``groups``, tables of at most ROWS rows, as one row group."""
+    options = {"write_page_checksum": True, "compression": "zstd"}
+    with replacing(path) as temporary, pq.ParquetWriter(temporary, schema, **options) as writer:
+        for group in groups:
+            # In one chunk, however it was put together: the bytes shall depend on the rows alone.
+            writer.write_table(group.combine_chunks(), row_group_size=ROWS)
 
 
 def read_records(path: str | os.PathLike, logits: bool = False) -> Records:
@@ -154,14 +201,29 @@ def read_records(path: str | os.PathLike, logits: bool = False) -> Records:
     InputError
         If the file is missing, damaged, of another format, or its columns do not fit.
     """
+    with opened(path) as (file, identity):
+        table = file.read(columns=_names(file, identity, logits, path))
+    return _from_table(table, identity, logits, str(path))
+
+
+def read_pieces(path: str | os.PathLike, logits: bool = False) -> Iterator[Records]:
+    """Read records a row group at a time, in order; as :func:`read_records` otherwise.
+
+    A piece may hold samples of one class only, which a whole split may not.
+    """
+    with opened(path) as (file, identity):
+        names = _names(file, identity, logits, path)
+        for group in range(file.num_row_groups):
+            table = file.read_row_group(group, columns=names)
+            yield _from_table(table, identity, logits, str(path), whole=False)
+
+
+@contextmanager
+def opened(path: str | os.PathLike) -> Iterator[tuple[pq.ParquetFile, dict[str, Any]]]:
+    """A file of records and its identity; what goes wrong while it is read is told in one line."""
     try:
         with pq.ParquetFile(path, page_checksum_verification=True) as file:
-            identity = json.loads((file.schema_arrow.metadata or {})[METADATA_KEY])
-            exits = range(1, identity["exits"] + 1)
-            names = ["index", "label"]
-            names += [f"{name}_{k}" for k in exits for name in ("entropy", "prediction")]
-            names += [f"logits_{k}" for k in exits] if logits else []
-            table = file.read(columns=names)
+            yield file, json.loads((file.schema_arrow.metadata or {})[METADATA_KEY])
     except KeyError as error:
         raise InputError(f"{path}: Parquet, but no records ({error} missing)") from error
     except (OSError, ValueError, pa.ArrowException) as error:
@@ -169,15 +231,30 @@ def read_records(path: str | os.PathLike, logits: bool = False) -> Records:
         raise InputError(
             f"{path}: damaged or no Parquet ({reason}); delete it and run again"
         ) from error
-    if identity["format"] != FORMAT or set(names) - set(table.column_names):
+
+
+def _names(
+    file: pq.ParquetFile, identity: dict[str, Any], logits: bool, path: str | os.PathLike
+) -> list[str]:
+    """The columns to read, all of which must be there."""
+    exits = range(1, identity["exits"] + 1)
+    names = ["index", "label"]
+    names += [f"{name}_{k}" for k in exits for name in ("entropy", "prediction")]
+    there = set(file.schema_arrow.names)
+    if identity["format"] != FORMAT or set(names) - there:
         raise InputError(
             f"{path}: not the columns of format {FORMAT} for {identity['exits']} exits; delete it"
             " and run again"
         )
-    return _from_table(table, identity, logits, str(path))
+    of_logits = [f"logits_{k}" for k in exits] if logits else []
+    if set(of_logits) - there:
+        raise InputError(f"{path}: has no logits, which are needed; delete it and run again")
+    return names + of_logits
 
 
-def _from_table(table: pa.Table, identity: dict[str, Any], logits: bool, where: str) -> Records:
+def _from_table(
+    table: pa.Table, identity: dict[str, Any], logits: bool, where: str, whole: bool = True
+) -> Records:
     exits = range(1, identity["exits"] + 1)
 
     def stack(name: str, dtype: type) -> np.ndarray:
@@ -189,7 +266,7 @@ def _from_table(table: pa.Table, identity: dict[str, Any], logits: bool, where: 
         flat = [column.flatten().to_numpy().reshape(len(table), -1) for column in columns]
         kept = np.stack(flat, axis=1)
     label = table["label"].to_numpy().astype(np.int64)
-    _check_labels(label, identity["classes"], where)
+    check_labels(label, identity["classes"], where, whole)
     entropy = stack("entropy", np.float32)
     if not np.isfinite(entropy).all():
         raise InputError(f"{where}: an entropy is NaN or infinite; delete it and run again")
@@ -197,7 +274,8 @@ def _from_table(table: pa.Table, identity: dict[str, Any], logits: bool, where: 
     return Records(index, label, entropy, stack("prediction", np.int64), kept, identity)
 
 
-def _check_labels(label: np.ndarray, classes: int, where: str) -> None:
+def check_labels(label: np.ndarray, classes: int, where: str, whole: bool) -> None:
+    """Refuse labels (N,) that are none, no classes', or, of a whole split, all the same."""
     if len(label) == 0:
         raise InputError(f"{where}: no samples; give the split some in the data set's settings")
     if label.min() < 0 or label.max() >= classes:
@@ -205,7 +283,7 @@ def _check_labels(label: np.ndarray, classes: int, where: str) -> None:
             f"{where}: labels from {label.min()} to {label.max()}, but {classes} classes"
             " (labels are numbers from 0); check the data set or the network's classes"
         )
-    if label.min() == label.max():
+    if whole and label.min() == label.max():
         raise InputError(
             f"{where}: all {len(label)} samples are of class {label[0]}, so accuracy and thresholds"
             " would mean nothing; check the labels, or give the split more samples"

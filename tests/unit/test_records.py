@@ -7,9 +7,16 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from early_exit import records as records_module
 from early_exit import uncertainty as measures
 from early_exit.errors import InputError
-from early_exit.records import check_same_origin, from_logits, read_records, write_records
+from early_exit.records import (
+    check_same_origin,
+    from_logits,
+    read_pieces,
+    read_records,
+    write_records,
+)
 from helpers import IDENTITY, make_records
 
 
@@ -29,6 +36,19 @@ def test_round_trip(path, logits):
     assert (again.exits, again.classes, len(again)) == (3, 4, 60)
     if logits:
         np.testing.assert_array_equal(again.logits, records.logits)
+
+
+@pytest.mark.parametrize("logits", [False, True])
+def test_pieces_are_row_groups_that_make_up_the_whole(tmp_path, monkeypatch, logits):
+    monkeypatch.setattr(records_module, "ROWS", 16)
+    write_records(tmp_path / "test.parquet", make_records())
+    whole = read_records(tmp_path / "test.parquet", logits=logits)
+    pieces = list(read_pieces(tmp_path / "test.parquet", logits=logits))
+    assert [len(piece) for piece in pieces] == [16, 16, 16, 12]
+    for name in ("index", "label", "entropy", "prediction", *(["logits"] if logits else [])):
+        joined = np.concatenate([getattr(piece, name) for piece in pieces])
+        np.testing.assert_array_equal(joined, getattr(whole, name))
+    assert logits or all(piece.logits is None for piece in pieces)
 
 
 def test_the_columns_are_those_of_the_contract(path):

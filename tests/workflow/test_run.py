@@ -15,7 +15,7 @@ RULES = {
     "all": {"all"},
     "data": {"data", "prepare_data"},
     "network": {"network", "import_network", "train_network", "ship", "ship_network"},
-    "exits": {"exits", "record_exits"},
+    "exits": {"exits", "record_exits", "record_shard", "join_shards"},
     "cost": {"cost", "measure_cost"},
     "sweep": {"sweep", "sweep_thresholds"},
     "calibration": {"calibrate", "calibrate_thresholds"},

@@ -25,7 +25,7 @@ PENALTIES = np.concatenate([[0.0], np.geomspace(0.005, 10.0, 120)])
 DEGREE = 3
 PASSES = 3
 # Between neighbours on the path, which jumps where a whole group of samples changes its exit.
-STEPS_BETWEEN = 3
+STEPS_BETWEEN = 16
 
 
 def thresholds(samples: Samples, prices: Prices, targets: Sequence[Target]) -> np.ndarray:
@@ -61,7 +61,9 @@ def _backward(samples: Samples, prices: Prices, penalty: float, reached: np.ndar
         going_on = value - stage[k + 1]
         now = samples.correct[:, k]
         rows = samples.order[:, k]
-        rows = rows[reached[k][rows]]
+        # Where too few get here, what the others would do is the better guess.
+        if reached[k].sum() > DEGREE:
+            rows = rows[reached[k][rows]]
         fitted = _smooth(samples.uncertainty[rows, k], (now - going_on)[rows])
         found[k] = _cut(samples, k, rows, fitted, head[k])
         leaves = samples.uncertainty[:, k] < found[k]

@@ -1,0 +1,54 @@
+"""Records in shards, and without logits: the same numbers as in one job."""
+
+import pandas as pd
+import pytest
+import yaml
+
+RECORDS = "results/small/exits/test.parquet"
+
+
+def exits(project, **settings):
+    """Change the experiment's settings for `exits`."""
+    path = project.folder / "config.yaml"
+    current = yaml.safe_load(path.read_text())
+    current["experiments"]["small"]["exits"] = settings
+    project.configure(**current)
+
+
+def test_shards_joined_equal_one_job_to_the_byte(finished):
+    before = finished.path("exits/test.parquet").read_bytes()
+    exits(finished, shards=3)
+    plan = finished.planned("exits")
+    assert plan == {"record_shard": 6, "join_shards": 2, "exits": 1}
+    finished.run("--cores", "2", RECORDS, check=True)
+    assert finished.path("exits/test.parquet").read_bytes() == before
+    assert {path.name for path in finished.path("exits").iterdir()} == {
+        "calibration.parquet",
+        "test.parquet",
+    }
+    # What was joined is known by what made the shards, though they are gone.
+    assert finished.planned(RECORDS) == {}
+    finished.edit("scripts/early_exit/extraction.py", "torch.cat(logits)", "torch.cat([*logits])")
+    assert set(finished.planned(RECORDS)) == {"record_shard", "join_shards"}
+
+
+def test_more_shards_than_batches_are_refused(finished):
+    exits(finished, shards=8)
+    said = finished.run("--cores", "2", RECORDS).stderr
+    assert "exits.shards: 8, but a split of 200 samples has 7 batches of 32" in said
+    assert finished.path("exits/test.parquet").exists()
+
+
+@pytest.mark.parametrize(("measure", "kept"), [("entropy", False), ("margin", True)])
+def test_logits_are_left_out_where_no_stage_needs_them(finished, measure, kept):
+    before = pd.read_parquet(finished.path("exits/test.parquet"))
+    exits(finished, logits="needed")
+    finished.edit("config.yaml", "    training:", f"    measure: {measure}\n    training:")
+    if kept:
+        # They are there already.
+        assert not {"record_exits"} & set(finished.planned())
+        return
+    finished.run("--cores", "2", RECORDS, check=True)
+    after = pd.read_parquet(finished.path("exits/test.parquet"))
+    assert set(before) - set(after) == {f"logits_{k}" for k in range(1, 7)}
+    pd.testing.assert_frame_equal(after, before[list(after)])
