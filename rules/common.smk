@@ -47,6 +47,12 @@ TRAINED = "|".join(
 )
 
 
+def names(chosen):
+    """A pattern for the experiments, and their replicates, that are `chosen` by their settings."""
+    found = "|".join(name for name, own in EXPERIMENTS.items() if chosen(own))
+    return rf"({found})(@\d+)?" if found else "(?!)"
+
+
 wildcard_constraints:
     experiment=f"{IMPORTED}|{TRAINED}",
     split="train|calibration|test",
