@@ -9,6 +9,8 @@ import pytest
 
 # The tests run on small data; more threads only wait for each other.
 os.environ.setdefault("OMP_NUM_THREADS", "2")
+# Beside other work, threads that spin while they wait slow everything down.
+os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
 
 @pytest.fixture(scope="session")
