@@ -37,6 +37,10 @@ include: "rules/study.smk"
 include: "rules/scaling.smk"
 
 
+onstart:
+    live_runs.started(remote=not workflow.local_exec)
+
+
 onsuccess:
     print(*headlines(), sep="\n")
 

@@ -19,7 +19,11 @@ sys.path.append(str(SCRIPTS))
 from early_exit.configuration import configure
 from early_exit.errors import InputError
 from early_exit.fingerprint import fingerprint
+import live_runs
 from stage_runner import processors
+
+if workflow.is_main_process:
+    live_runs.join(clear=True)
 
 SCHEMA = yaml.safe_load((Path(workflow.basedir) / "rules/config.schema.yaml").read_text())
 MEASURES = SCHEMA["$defs"]["measure"]["enum"]

@@ -4,12 +4,12 @@ from pathlib import Path
 
 from early_exit import networks
 from early_exit.downloads import fetch
-from early_exit.files import read_json, sha256
-from stage_runner import run_stage
+from early_exit.files import sha256
+from stage_runner import read_manifest, run_stage
 
 
 def main(snakemake):
-    manifest = read_json(snakemake.input.manifest)
+    manifest, _ = read_manifest(snakemake.input.manifest, snakemake.params.dataset)
     settings = snakemake.params.network
     path = checkpoint_file(settings["checkpoint"], Path(snakemake.params.data_dir))
     network = networks.build(settings["name"], manifest["classes"], manifest["shape"])

@@ -3,12 +3,29 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from pathlib import Path
 
 import pytest
 
 # The tests run on small data; more threads only wait for each other.
 os.environ.setdefault("OMP_NUM_THREADS", "2")
+
+
+COUNTED = Counter()
+
+
+@pytest.fixture(scope="session")
+def tally() -> Counter:
+    """Faults that were injected and survived, by kind; the table of docs/reliability.md."""
+    return COUNTED
+
+
+def pytest_terminal_summary(terminalreporter) -> None:
+    if COUNTED:
+        terminalreporter.section("faults")
+        for kind, number in sorted(COUNTED.items()):
+            terminalreporter.line(f"{kind}: {number}")
 
 
 @pytest.fixture(scope="session")

@@ -26,7 +26,7 @@ METADATA_KEY = b"early_exit"
 # Rows in a row group, the piece in which a table is written and can be read.
 ROWS = 65_536
 # What two tables must share to be used together.
-ORIGIN = ("network", "data")
+ORIGIN = {"network": "another network", "data": "other data", "costs": "other prices"}
 
 
 @dataclass(frozen=True)
@@ -291,7 +291,7 @@ def check_labels(label: np.ndarray, classes: int, where: str, whole: bool) -> No
 
 
 def check_same_origin(*tables: tuple[str, dict[str, Any]]) -> None:
-    """Refuse tables that were made by different networks or from different data.
+    """Refuse tables that were made by different networks, or from different data or prices.
 
     Parameters
     ----------
@@ -303,10 +303,11 @@ def check_same_origin(*tables: tuple[str, dict[str, Any]]) -> None:
     InputError
         Naming the first pair that does not belong together.
     """
-    (first, expected), *others = tables
-    for name, identity in others:
-        for key in ORIGIN:
-            if key in expected and key in identity and expected[key] != identity[key]:
+    known: dict[str, tuple[str, Any]] = {}
+    for name, identity in tables:
+        for key in ORIGIN.keys() & identity.keys():
+            first, expected = known.setdefault(key, (name, identity[key]))
+            if identity[key] != expected:
                 raise InputError(
-                    f"{name}: made with another {key} than {first}; delete the older and run again"
+                    f"{name}: made with {ORIGIN[key]} than {first}; delete the older and run again"
                 )
