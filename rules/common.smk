@@ -23,7 +23,7 @@ import live_runs
 from stage_runner import processors
 
 if workflow.is_main_process:
-    live_runs.join(clear=True)
+    live_runs.join_and_clear()
 
 SCHEMA = yaml.safe_load((Path(workflow.basedir) / "rules/config.schema.yaml").read_text())
 MEASURES = SCHEMA["$defs"]["measure"]["enum"]

@@ -9,44 +9,50 @@ may wait in the queue still, so there the lock stays for the user to judge (`sna
 from __future__ import annotations
 
 import fcntl
+import os
 import shutil
 from pathlib import Path
-from typing import IO
 
 FOLDER = Path(".snakemake")
-LOCAL, REMOTE = "local", "remote"
+LOCAL, REMOTE = b"local", b"remote"
 
 # Open, and so locked, as long as the process lives.
-_held: list[IO[str]] = []
+_held: list[int] = []
 
 
-def join(clear: bool = False) -> None:
-    """Count among the living; with ``clear``, remove the lock of a killed local run.
+def join() -> None:
+    """Count a job among the living."""
+    if FOLDER.is_dir():
+        _join(clear=False)
 
-    A file system without such locks is no reason to stop: then nothing is cleared.
-    """
-    try:
-        FOLDER.mkdir(exist_ok=True)
-        file = open(FOLDER / "alive", "a+", encoding="utf-8")  # noqa: SIM115
-        _held.append(file)
-        if clear and _alone(file) and _text(file) == LOCAL:
-            shutil.rmtree(FOLDER / "locks", ignore_errors=True)
-        fcntl.flock(file, fcntl.LOCK_SH)
-    except OSError:
-        return
+
+def join_and_clear() -> None:
+    """Count a run among the living, and remove the lock of a killed local one."""
+    FOLDER.mkdir(exist_ok=True)
+    _join(clear=True)
 
 
 def started(remote: bool) -> None:
-    """Note where the jobs of this run go. One word about a cluster is kept until all are gone."""
+    """Note where the jobs of this run go; what is said of a cluster stays while others live."""
     for file in _held:
-        if not (_text(file) == REMOTE and not _alone(file)):
-            file.truncate(0)
-            file.write(REMOTE if remote else LOCAL)
-            file.flush()
+        if _alone(file) or _text(file) != REMOTE:
+            os.pwrite(file, REMOTE if remote else LOCAL + b" ", 0)
         fcntl.flock(file, fcntl.LOCK_SH)
 
 
-def _alone(file: IO[str]) -> bool:
+def _join(clear: bool) -> None:
+    try:
+        file = os.open(FOLDER / "alive", os.O_RDWR | os.O_CREAT, 0o666)
+        if clear and _alone(file) and _text(file) == LOCAL:
+            shutil.rmtree(FOLDER / "locks", ignore_errors=True)
+        fcntl.flock(file, fcntl.LOCK_SH)
+        _held.append(file)
+    except OSError:
+        # A file system without such locks, or a folder of somebody else's: nothing is cleared.
+        return
+
+
+def _alone(file: int) -> bool:
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -54,6 +60,5 @@ def _alone(file: IO[str]) -> bool:
     return True
 
 
-def _text(file: IO[str]) -> str:
-    file.seek(0)
-    return file.read()
+def _text(file: int) -> bytes:
+    return os.pread(file, len(REMOTE), 0).strip()

@@ -21,7 +21,8 @@ TARGETS = ("all", "study", "scaling", "speed", "ship")
 # Made by those targets themselves, or not by the experiment `small`.
 NOT_THERE = {
     *("draw_study", "summarise_study", "draw_scaling", "draw_speed"),
-    *("import_network", "replicate_published", "draw_replication", "gather_replicates"),
+    *("record_shard", "join_shards", "import_network"),
+    *("replicate_published", "draw_replication", "gather_replicates"),
 }
 # What one file alone cannot tell: a stage that reads nothing else of the same origin takes what
 # belongs to another experiment, and the next stage that reads both refuses it.
