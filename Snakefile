@@ -38,7 +38,7 @@ include: "rules/scaling.smk"
 
 
 onstart:
-    live_runs.started(remote=not workflow.local_exec)
+    begin()
 
 
 onsuccess:

@@ -6,6 +6,7 @@ threads. A script is `main(snakemake)`, so it can be imported, and called with a
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import sys
@@ -31,20 +32,42 @@ def run_stage(main: Callable[[Any], None], snakemake: Any) -> None:
     """Run `main`; what the user can mend ends in one line, its traceback in the log."""
     live_runs.join()
     log = snakemake.log[0]
-    logging.basicConfig(
-        filename=log, filemode="w", level=logging.INFO, format="%(asctime)s %(message)s", force=True
-    )
-    logging.captureWarnings(True)
     try:
+        _log_to(log)
         main(snakemake)
     except InputError as error:
         _fail(str(error), log)
     except OSError as error:
-        _fail(f"{error.filename or 'a file'}: {error.strerror or error}", log)
+        _fail(_of_the_system(error), log)
     except Exception:
         logging.exception("This is a fault of the workflow, not of what was given to it.")
         raise
     _note_modules()
+
+
+def _log_to(path: str) -> None:
+    logging.basicConfig(
+        filename=path,
+        filemode="w",
+        level=logging.INFO,
+        format="%(asctime)s %(message)s",
+        force=True,
+    )
+    # A log that cannot be written to, on a full disk, is no reason to say more than that once.
+    logging.raiseExceptions = False
+    logging.captureWarnings(True)
+
+
+def _of_the_system(error: OSError) -> str:
+    """What the system refused, and what to do about it."""
+    what = f"{error.filename or 'a file'}: {error.strerror or error}"
+    remedy = {
+        errno.ENOSPC: "free some space",
+        errno.EDQUOT: "free some space",
+        errno.EROFS: "make it writable, or run elsewhere",
+        errno.EACCES: "give yourself the permission, or run elsewhere",
+    }.get(error.errno, "mend that")
+    return f"{what}; {remedy} and run again: what is finished is kept"
 
 
 def warn(message: str) -> None:

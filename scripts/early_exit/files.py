@@ -7,13 +7,14 @@ column, of which only the first row is filled. Any reader of CSV takes the file 
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import io
 import json
 import os
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -43,8 +44,29 @@ def replacing(path: str | os.PathLike) -> Iterator[Path]:
         # mkstemp makes files that only their owner reads; give them the usual permissions.
         temporary.chmod(0o666 & ~_umask())
         temporary.replace(path)
+    except OSError as error:
+        # Of a full disk writers say no name.
+        error.filename = error.filename or str(path)
+        raise
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Make ``folder``, and wait until no other process is inside this block for it.
+
+    The lock is the operating system's, so it goes with its process, and leaves no file behind. A
+    file system without such locks has none.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    held = os.open(folder, os.O_RDONLY)
+    try:
+        with suppress(OSError):
+            fcntl.flock(held, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(held)
 
 
 def _umask() -> int:

@@ -143,14 +143,15 @@ def _no_checkpoint(path: Path, error: Exception) -> str:
 
 def save(network: MultiExitNetwork, path: str | os.PathLike, identity: dict[str, Any]) -> None:
     """Write the weights as ``.safetensors``, with what made them, sealed, in the metadata."""
-    from safetensors.torch import save_file
+    from safetensors.torch import save as serialized
 
     state = {name: value.contiguous() for name, value in network.state_dict().items()}
     # One key: the order of several would differ from run to run.
     sealed = identity | {SEAL: _seal(identity, state)}
     metadata = {METADATA_KEY: json.dumps(sealed, sort_keys=True)}
     with replacing(path) as temporary:
-        save_file(state, temporary, metadata)
+        # Not by its own writer, whose errors are not the system's.
+        temporary.write_bytes(serialized(state, metadata))
 
 
 def load(path: str | os.PathLike) -> tuple[MultiExitNetwork, dict[str, Any]]:
