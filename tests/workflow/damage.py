@@ -16,7 +16,7 @@ from early_exit import networks
 from early_exit.files import read_json, read_table, write_json, write_table
 from early_exit.records import Records, read_records, write_records
 
-FLIPS = 4
+FLIPS = 2
 PAGE = b"<!DOCTYPE html><html><head><title>502 Bad Gateway</title></head></html>\n"
 
 

@@ -6,6 +6,7 @@ nothing. Damage that changes nothing of what is read, such as in a blank, is tol
 """
 
 import re
+import shutil
 from functools import partial
 from pathlib import Path
 
@@ -45,9 +46,16 @@ def jobs(finished_once):
     return {job.rule: job for job in planned_jobs(finished_once.folder, *TARGETS)}
 
 
+@pytest.fixture(scope="module")
+def folder(finished_once, tmp_path_factory):
+    """One copy for all rules: each puts back what it breaks."""
+    folder = tmp_path_factory.mktemp("damaged")
+    return shutil.copytree(finished_once.folder, folder, dirs_exist_ok=True)
+
+
 @pytest.fixture
-def job(jobs, finished, monkeypatch, request):
-    monkeypatch.chdir(finished.folder)
+def job(jobs, folder, monkeypatch, request):
+    monkeypatch.chdir(folder)
     return jobs[request.param]
 
 
