@@ -5,17 +5,20 @@
 # make test-cluster  set up, and run the experiment through a Slurm of one node (root on Debian;
 #                    installs slurm-wlm and munge; elsewhere it says so and skips)
 # make test-large    set up, and measure the memory that a million samples take
+# make test-faults   set up, and run the tests that inject faults, with a count of each kind
+# make soak          set up, and run the digits RUNS times in a row (50), killed at random
 # make docs   write docs/configuration.md from the schema
 PYTHON ?= python3
 VENV ?= .venv
 CORES ?= 4
 EXPERIMENT ?= corrected
 DATA_DIR ?= data
+RUNS ?= 50
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 INSTALLED_CLUSTER := $(VENV)/.installed-cluster
 
-.PHONY: run test test-cluster test-large bench check docs setup clean
+.PHONY: run test test-cluster test-large test-faults soak bench check docs setup clean
 .DEFAULT_GOAL := run
 
 run: setup
@@ -30,6 +33,12 @@ test-cluster: setup $(INSTALLED_CLUSTER)
 
 test-large: setup
 	$(BIN)/python -m pytest -s -m large tests/large
+
+test-faults: setup
+	$(BIN)/python -m pytest -m faults
+
+soak: setup
+	$(BIN)/python tests/soak.py --runs $(RUNS)
 
 # Wants the published network and CIFAR-10 in DATA_DIR, and a quiet machine.
 bench: setup

@@ -37,6 +37,10 @@ include: "rules/study.smk"
 include: "rules/scaling.smk"
 
 
+onstart:
+    begin()
+
+
 onsuccess:
     print(*headlines(), sep="\n")
 

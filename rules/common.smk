@@ -19,7 +19,14 @@ sys.path.append(str(SCRIPTS))
 from early_exit.configuration import configure
 from early_exit.errors import InputError
 from early_exit.fingerprint import fingerprint
+import live_runs
 from stage_runner import processors
+
+if workflow.is_main_process:
+    live_runs.join_and_clear()
+
+if Path("results").exists() and not Path("results").is_dir():
+    sys.exit("error: results: a file is in the way of the folder; move it away")
 
 SCHEMA = yaml.safe_load((Path(workflow.basedir) / "rules/config.schema.yaml").read_text())
 MEASURES = SCHEMA["$defs"]["measure"]["enum"]
@@ -59,6 +66,17 @@ wildcard_constraints:
     shard=r"\d+",
     shards=r"\d+",
     method="[a-z_]+",
+
+
+def begin():
+    """Before any job of a run that is not dry: may it write, and where do its jobs go?"""
+    folder = Path("results")
+    if folder.exists() and not os.access(folder, os.W_OK):
+        sys.exit(
+            f"error: {folder.resolve()}: cannot be written to; make it writable, or run elsewhere"
+            " (--directory)"
+        )
+    live_runs.started(remote=not workflow.local_exec)
 
 
 def experiment(wildcards):

@@ -31,6 +31,7 @@ rule import_network:
     params:
         code=code("network_import", "networks.{network[name]}"),
         network=setting("network"),
+        dataset=dataset,
         data_dir=data_dir,
     script:
         "../scripts/network_import.py"

@@ -3,7 +3,7 @@
 from early_exit.calibration import calibrate
 from early_exit.files import write_table
 from early_exit.targets import Target
-from stage_runner import costs_of, read_seen, run_stage
+from stage_runner import costs_of, identity_of, read_seen, run_stage
 
 
 def main(snakemake):
@@ -12,7 +12,7 @@ def main(snakemake):
     targets = [Target.parse(target, params.delta) for target in params.targets]
     method, costs = snakemake.wildcards.method, costs_of(snakemake.input)
     points = calibrate(method, records, costs, targets, sees, params.cost)
-    write_table(snakemake.output.points, points)
+    write_table(snakemake.output.points, points, identity_of(records, snakemake.input))
 
 
 if __name__ == "__main__":

@@ -7,8 +7,9 @@ import torch
 from early_exit import networks
 from early_exit.cost import price
 from early_exit.engine import Engine
-from early_exit.files import read_json, sha256, write_json, write_table
-from stage_runner import run_stage, use_threads
+from early_exit.files import sha256, write_json, write_table
+from early_exit.records import check_same_origin
+from stage_runner import read_manifest, run_stage, use_threads
 
 
 def main(snakemake):
@@ -16,8 +17,9 @@ def main(snakemake):
     threads, batch_size = use_threads(inference.pop("threads")), inference.pop("batch_size")
     regroup = inference.pop("regroup")
     engine = Engine(**inference)
-    manifest = read_json(snakemake.input.manifest)
-    network, _ = networks.load(snakemake.input.network)
+    manifest, described = read_manifest(snakemake.input.manifest)
+    network, made_by = networks.load(snakemake.input.network)
+    check_same_origin(described, (snakemake.input.network, {"data": made_by["data"]}))
     costs = price(
         network,
         manifest["shape"],
@@ -26,11 +28,10 @@ def main(snakemake):
         snakemake.params.measure,
         engine,
     )
+    identity = {"network": sha256(snakemake.input.network), "data": manifest["digest"]}
+    write_table(snakemake.output.costs, costs, identity)
     machine = {
-        "identity": {
-            "network": sha256(snakemake.input.network),
-            "data": manifest["digest"],
-        },
+        "identity": identity | {"costs": sha256(snakemake.output.costs)},
         "machine": platform.machine(),
         "processor": processor(),
         "torch": torch.__version__,
@@ -40,7 +41,6 @@ def main(snakemake):
         **inference,
         **settings,
     }
-    write_table(snakemake.output.costs, costs)
     write_json(snakemake.output.machine, machine)
 
 

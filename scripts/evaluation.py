@@ -16,9 +16,18 @@ from early_exit.evaluation import (
 from early_exit.files import read_json, replacing, sha256, write_json, write_table
 from early_exit.inference import run_policy
 from early_exit.policy import Policy
-from early_exit.records import check_same_origin, read_records
+from early_exit.records import check_same_origin
 from early_exit.timing import time_policy
-from stage_runner import costs_of, origin, run_stage, use_threads, warn
+from stage_runner import (
+    costs_of,
+    identity_of,
+    origin,
+    read_manifest,
+    read_split,
+    run_stage,
+    use_threads,
+    warn,
+)
 
 
 def main(snakemake):
@@ -28,16 +37,18 @@ def main(snakemake):
     regroup = inference.pop("regroup")
     engine = Engine(**inference)
     waits = engine.worth_waiting_for(batch_size) if regroup else None
-    chosen = read_json(files.policy)
-    policy = Policy.from_json(chosen.get("policy"), files.policy)
-    records = read_records(files.records, logits=policy.needs_logits)
+    chosen = read_json(files.policy, ["policy"])
+    policy = Policy.from_json(chosen["policy"], files.policy)
+    records = read_split(files.records, logits=policy.needs_logits)
     network, _ = networks.load(files.network)
     check_same_origin(
         (files.records, records.identity),
+        read_manifest(files.manifest, params.dataset)[1],
         (files.network, {"network": sha256(files.network)}),
-        origin(files.policy),
         origin(files.machine),
+        origin(files.policy),
     )
+    costs = costs_of(files)
     data = datasets.load(params.data_dir, "test", params.dataset)
     run = run_policy(network, policy, data.images, batch_size, engine, waits)
     agreement = compare(policy, records, run)
@@ -47,15 +58,14 @@ def main(snakemake):
     times = time_policy(
         network, policy, data.images, batch_size, params.timed_batches, engine, waits
     )
-    costs = costs_of(files)
     result = evaluate(policy, records, run, agreement, costs, asdict(times))
     if doubt := doubtful_times(result):
         warn(doubt)
     timing = {"threads": threads, "batch_size": batch_size, "regroup": regroup, **inference}
-    identity = {key: records.identity[key] for key in ("network", "data")}
+    identity = identity_of(records, files)
     with replacing(snakemake.output.samples) as temporary:
         samples_table(records, run).to_parquet(temporary, index=False)
-    write_table(snakemake.output.per_exit, per_exit(policy, records, run, costs))
+    write_table(snakemake.output.per_exit, per_exit(policy, records, run, costs), identity)
     write_json(
         snakemake.output.evaluation,
         result | {"doubt": doubt or None, "timing": timing, "identity": identity},

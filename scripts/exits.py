@@ -5,16 +5,17 @@ from dataclasses import replace
 from early_exit import datasets, networks, shards
 from early_exit.engine import Engine
 from early_exit.extraction import all_exits
-from early_exit.files import read_json, sha256
-from early_exit.records import from_logits, write_records
-from stage_runner import run_stage, use_threads
+from early_exit.files import sha256
+from early_exit.records import check_same_origin, from_logits, write_records
+from stage_runner import read_manifest, run_stage, use_threads
 
 
 def main(snakemake):
     use_threads(snakemake.threads)
     wildcards, params = snakemake.wildcards, snakemake.params
-    manifest = read_json(snakemake.input.manifest)
-    network, _ = networks.load(snakemake.input.network)
+    manifest, described = read_manifest(snakemake.input.manifest, params.dataset)
+    network, made_by = networks.load(snakemake.input.network)
+    check_same_origin(described, (snakemake.input.network, {"data": made_by["data"]}))
     data = datasets.load(params.data_dir, wildcards.split, params.dataset)
     inference = params.inference
     place = {name: int(n) for name, n in wildcards.items() if name in ("shard", "shards")}

@@ -3,14 +3,22 @@
 from early_exit.files import read_table, write_table
 from early_exit.frontier import on_test
 from early_exit.operating_point import OperatingPoint
-from stage_runner import costs_of, read_seen, run_stage
+from early_exit.records import check_same_origin
+from stage_runner import costs_of, identity_of, origin, read_seen, run_stage
 
 
 def main(snakemake):
     files = snakemake.input
     records, sees = read_seen(files, snakemake.params)
     chosen = read_table(files.policies, OperatingPoint.COLUMNS)
-    write_table(snakemake.output.frontier, on_test(chosen, sees, records, costs_of(files)))
+    identity = identity_of(records, files)
+    check_same_origin(
+        (files.records, records.identity),
+        origin(files.machine),
+        (files.policies, chosen.attrs["identity"]),
+    )
+    frontier = on_test(chosen, sees, records, costs_of(files))
+    write_table(snakemake.output.frontier, frontier, identity)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 from early_exit.files import write_table
 from early_exit.frontier import policies
-from stage_runner import costs_of, read_seen, run_stage
+from stage_runner import costs_of, identity_of, read_seen, run_stage
 
 
 def main(snakemake):
@@ -10,7 +10,7 @@ def main(snakemake):
     records, sees = read_seen(snakemake.input, params)
     settings, costs = params.frontier, costs_of(snakemake.input)
     table = policies(records, costs, sees, settings["methods"], settings["budgets"], params.delta)
-    write_table(snakemake.output.policies, table)
+    write_table(snakemake.output.policies, table, identity_of(records, snakemake.input))
 
 
 if __name__ == "__main__":

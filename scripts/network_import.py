@@ -1,15 +1,16 @@
 """Stage network, from a checkpoint: load it strictly and keep its weights as safetensors."""
 
+from contextlib import nullcontext
 from pathlib import Path
 
 from early_exit import networks
 from early_exit.downloads import fetch
-from early_exit.files import read_json, sha256
-from stage_runner import run_stage
+from early_exit.files import alone, sha256
+from stage_runner import read_manifest, run_stage
 
 
 def main(snakemake):
-    manifest = read_json(snakemake.input.manifest)
+    manifest, _ = read_manifest(snakemake.input.manifest, snakemake.params.dataset)
     settings = snakemake.params.network
     path = checkpoint_file(settings["checkpoint"], Path(snakemake.params.data_dir))
     network = networks.build(settings["name"], manifest["classes"], manifest["shape"])
@@ -28,9 +29,10 @@ def checkpoint_file(checkpoint, data_dir):
     """The checkpoint's path: the user's own, or one in `data_dir/weights/`, fetched if missing."""
     if isinstance(checkpoint, str):
         return Path(checkpoint)
-    return fetch(
-        data_dir / "weights" / checkpoint["file"], checkpoint["urls"], checkpoint["sha256"]
-    )
+    path = data_dir / "weights" / checkpoint["file"]
+    # Two experiments may want it at the same time; one that is there may be read-only.
+    with nullcontext() if path.exists() else alone(path.parent):
+        return fetch(path, checkpoint["urls"], checkpoint["sha256"])
 
 
 if __name__ == "__main__":

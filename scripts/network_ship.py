@@ -10,9 +10,9 @@ from early_exit import networks
 from early_exit.card import make_card, markdown
 from early_exit.cost import count_macs
 from early_exit.errors import InputError
-from early_exit.files import read_json, read_table, replacing, sha256, write_json
-from early_exit.records import check_same_origin, read_records
-from stage_runner import run_stage
+from early_exit.files import read_table, replacing, sha256, write_json
+from early_exit.records import check_same_origin
+from stage_runner import read_manifest, read_split, run_stage
 
 # What may be kept in version control.
 MOST_BYTES = 10_000_000
@@ -27,20 +27,24 @@ def main(snakemake):
             f"{files.network}: {file['bytes']:,} bytes; a checkpoint that ships has at most"
             f" {MOST_BYTES:,}: make the network smaller"
         )
-    splits = tuple(read_records(path, logits=False) for path in (files.calibration, files.test))
+    splits = tuple(read_split(path) for path in (files.calibration, files.test))
+    manifest, data = read_manifest(files.manifest)
+    log = read_table(files.log, ["epoch", "loss", "seconds"])
     check_same_origin(
+        data,
         (files.network, {"network": file["sha256"], "data": identity["data"]}),
         (files.calibration, splits[0].identity),
         (files.test, splits[1].identity),
+        (files.log, log.attrs["identity"]),
     )
     card = make_card(
         stem.name,
         snakemake.wildcards.experiment,
         identity,
-        read_json(files.manifest),
+        manifest,
         splits,
         macs_of(network, identity["shape"]),
-        read_table(files.log, ["epoch", "loss", "seconds"]),
+        log,
         file,
     )
     for source, suffix in ((files.network, ".safetensors"), (files.log, ".csv")):

@@ -5,15 +5,15 @@ from pathlib import Path
 import torch
 
 from early_exit import datasets, networks
-from early_exit.files import read_json, write_table
+from early_exit.files import sha256, write_table
 from early_exit.training import Recipe, SavedState, train
-from stage_runner import run_stage, use_threads
+from stage_runner import read_manifest, run_stage, use_threads
 
 
 def main(snakemake):
     use_threads(snakemake.threads)
-    manifest = read_json(snakemake.input.manifest)
     params = snakemake.params
+    manifest, _ = read_manifest(snakemake.input.manifest, params.dataset)
     data = datasets.load(params.data_dir, "train", params.dataset)
     torch.manual_seed(params.seed)
     name = params.network["name"]
@@ -31,7 +31,8 @@ def main(snakemake):
     saved = SavedState(path, identity | {"code": params.code})
     log = train(network, data, Recipe(**params.training), params.seed, params.device, saved)
     networks.save(network, snakemake.output.network, identity)
-    write_table(snakemake.output.log, log)
+    made_by = {"network": sha256(snakemake.output.network), "data": manifest["digest"]}
+    write_table(snakemake.output.log, log, made_by)
     saved.remove()
 
 

@@ -2,18 +2,19 @@
 
 from early_exit.files import read_json, write_table
 from early_exit.quality import of_exits
-from early_exit.records import check_same_origin, read_records
-from stage_runner import origin, run_stage
+from early_exit.records import check_same_origin
+from stage_runner import identity_of, origin, read_split, run_stage
 
 
 def main(snakemake):
     files = snakemake.input
-    records = read_records(files.records, logits=True)
+    records = read_split(files.records, logits=True)
     check_same_origin((files.records, records.identity), origin(files.temperatures))
-    temperatures = read_json(files.temperatures)["temperatures"]
+    temperatures = read_json(files.temperatures, ["temperatures"])["temperatures"]
     quality, reliability = of_exits(records, temperatures, snakemake.params.measures)
-    write_table(snakemake.output.quality, quality)
-    write_table(snakemake.output.reliability, reliability)
+    identity = identity_of(records, files)
+    write_table(snakemake.output.quality, quality, identity)
+    write_table(snakemake.output.reliability, reliability, identity)
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 from early_exit.files import write_table
 from early_exit.samples import Samples
 from early_exit.scaling import measure
-from stage_runner import costs_of, read_seen, run_stage
+from stage_runner import costs_of, identity_of, read_seen, run_stage
 
 
 def main(snakemake):
@@ -11,7 +11,7 @@ def main(snakemake):
     records, sees = read_seen(snakemake.input, params)
     samples = Samples.of(records, sees)
     table = measure(samples, costs_of(snakemake.input), params.methods, params.sizes)
-    write_table(snakemake.output.scaling, table)
+    write_table(snakemake.output.scaling, table, identity_of(records, snakemake.input))
 
 
 if __name__ == "__main__":

@@ -2,19 +2,26 @@
 
 from early_exit.files import read_table, write_json
 from early_exit.operating_point import OperatingPoint, simulate
+from early_exit.records import check_same_origin
 from early_exit.selection import Criterion, choose, with_whole_network
-from stage_runner import costs_of, read_seen, run_stage
+from stage_runner import costs_of, identity_of, origin, read_seen, run_stage
 
 
 def main(snakemake):
-    params = snakemake.params
-    records, sees = read_seen(snakemake.input, params)
-    tables = [read_table(path, OperatingPoint.COLUMNS) for path in snakemake.input.points]
-    whole = simulate(sees, records, costs_of(snakemake.input))
+    files, params = snakemake.input, snakemake.params
+    records, sees = read_seen(files, params)
+    tables = [read_table(path, OperatingPoint.COLUMNS) for path in files.points]
+    made_by = [table.attrs["identity"] for table in tables]
+    check_same_origin(
+        (files.records, records.identity),
+        origin(files.machine),
+        *zip(files.points, made_by, strict=True),
+    )
+    whole = simulate(sees, records, costs_of(files))
     settings = dict(params.selection)
     criterion = Criterion(settings.pop("criterion"), **settings)
     chosen = choose(with_whole_network(tables, whole), criterion, sees)
-    identity = {key: records.identity[key] for key in ("network", "data")}
+    identity = identity_of(records, files)
     write_json(snakemake.output.policy, chosen | {"identity": identity})
 
 

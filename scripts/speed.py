@@ -2,16 +2,24 @@
 
 from early_exit import datasets, networks
 from early_exit.engine import Engine
-from early_exit.files import read_json, write_json, write_table
+from early_exit.files import read_json, sha256, write_json, write_table
 from early_exit.policy import Policy
-from early_exit.records import check_same_origin, read_records
+from early_exit.records import check_same_origin
 from early_exit.speed import (
     policies_across,
     predicted_against_measured,
     speed_table,
     time_as_published,
 )
-from stage_runner import costs_of, origin, run_stage, use_threads
+from stage_runner import (
+    costs_of,
+    identity_of,
+    origin,
+    read_manifest,
+    read_split,
+    run_stage,
+    use_threads,
+)
 
 
 def main(snakemake):
@@ -20,14 +28,19 @@ def main(snakemake):
     threads, batch_size = use_threads(inference.pop("threads")), inference.pop("batch_size")
     regroup = inference.pop("regroup")
     engine, costs = Engine(**inference), costs_of(files)
-    policy = Policy.from_json(read_json(files.policy).get("policy"), files.policy)
-    records = read_records(files.records, logits=policy.needs_logits)
+    policy = Policy.from_json(read_json(files.policy, ["policy"])["policy"], files.policy)
+    records = read_split(files.records, logits=policy.needs_logits)
+    calibration = read_split(files.calibration, logits=policy.needs_logits)
     check_same_origin(
-        (files.records, records.identity), origin(files.policy), origin(files.machine)
+        (files.records, records.identity),
+        (files.calibration, calibration.identity),
+        read_manifest(files.manifest, params.dataset)[1],
+        (files.network, {"network": sha256(files.network)}),
+        origin(files.machine),
+        origin(files.policy),
     )
     images = datasets.load(params.data_dir, "test", params.dataset).images
     own, plain = (networks.load(files.network)[0] for _ in range(2))
-    calibration = read_records(files.calibration, logits=policy.needs_logits)
     across = policies_across(calibration, policy, settings["policies"])
     predicted = predicted_against_measured(
         own, across, records, images, costs, settings["pictures"], engine
@@ -47,8 +60,9 @@ def main(snakemake):
     )
     machine = read_json(files.machine) | {"threads": threads}
     machine["as_published_ms"], machine["policy_ms"] = published, ours
-    write_table(snakemake.output.speed, table)
-    write_table(snakemake.output.predicted, predicted)
+    identity = identity_of(records, files)
+    write_table(snakemake.output.speed, table, identity)
+    write_table(snakemake.output.predicted, predicted, identity)
     write_json(snakemake.output.machine, machine)
 
 

@@ -6,6 +6,7 @@ threads. A script is `main(snakemake)`, so it can be imported, and called with a
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import sys
@@ -13,6 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import live_runs
 from early_exit.errors import InputError
 
 if TYPE_CHECKING:
@@ -28,21 +30,44 @@ HEAVY = {"matplotlib", "pandas", "pyarrow", "scipy", "sklearn", "torch", "torchv
 
 def run_stage(main: Callable[[Any], None], snakemake: Any) -> None:
     """Run `main`; what the user can mend ends in one line, its traceback in the log."""
+    live_runs.join()
     log = snakemake.log[0]
-    logging.basicConfig(
-        filename=log, filemode="w", level=logging.INFO, format="%(asctime)s %(message)s", force=True
-    )
-    logging.captureWarnings(True)
     try:
+        _log_to(log)
         main(snakemake)
     except InputError as error:
         _fail(str(error), log)
     except OSError as error:
-        _fail(f"{error.filename or 'a file'}: {error.strerror or error}", log)
+        _fail(_of_the_system(error), log)
     except Exception:
         logging.exception("This is a fault of the workflow, not of what was given to it.")
         raise
     _note_modules()
+
+
+def _log_to(path: str) -> None:
+    logging.basicConfig(
+        filename=path,
+        filemode="w",
+        level=logging.INFO,
+        format="%(asctime)s %(message)s",
+        force=True,
+    )
+    # A log that cannot be written to, on a full disk, is no reason to say more than that once.
+    logging.raiseExceptions = False
+    logging.captureWarnings(True)
+
+
+def _of_the_system(error: OSError) -> str:
+    """What the system refused, and what to do about it."""
+    what = f"{error.filename or 'a file'}: {error.strerror or error}"
+    remedy = {
+        errno.ENOSPC: "free some space",
+        errno.EDQUOT: "free some space",
+        errno.EROFS: "make it writable, or run elsewhere",
+        errno.EACCES: "give yourself the permission, or run elsewhere",
+    }.get(error.errno, "mend that")
+    return f"{what}; {remedy} and run again: what is finished is kept"
 
 
 def warn(message: str) -> None:
@@ -98,14 +123,60 @@ def processors() -> int:
 
 
 def origin(path: Any) -> tuple[str, dict[str, Any]]:
-    """Identity of a stage's side file, read from JSON, with its name for messages."""
+    """Identity of a stage's side file, JSON or CSV, with its name for messages."""
+    from early_exit.files import read_json, read_table
+
+    if str(path).endswith(".csv"):
+        return str(path), read_table(path, []).attrs["identity"]
+    return str(path), read_json(path, ["identity"])["identity"]
+
+
+def read_manifest(
+    path: Any, settings: dict[str, Any] | None = None
+) -> tuple[dict[str, Any], tuple[str, dict[str, Any]]]:
+    """What the data set is, and that as an identity, with its name for messages.
+
+    Raises
+    ------
+    InputError
+        If it is not of the data set and split that ``settings`` ask for.
+    """
     from early_exit.files import read_json
 
-    content = read_json(path)
-    identity = content.get("identity") if isinstance(content, dict) else None
-    if not isinstance(identity, dict):
-        raise InputError(f"{path}: has no identity; delete it and run again")
-    return str(path), identity
+    manifest = read_json(path, ["dataset", "settings", "digest"])
+    described = {"name": manifest["dataset"], **manifest["settings"]}
+    if settings is not None and described != {**settings}:
+        raise InputError(
+            f"{path}: of another data set or split than the experiment's; delete it and run again"
+        )
+    return manifest, (str(path), {"data": manifest["digest"]})
+
+
+def read_split(path: Any, logits: bool = False) -> Records:
+    """The records of the split that a file is named after.
+
+    Raises
+    ------
+    InputError
+        If they are of another split, and so would be used for what they must not be.
+    """
+    from early_exit.records import read_records
+
+    records = read_records(path, logits=logits)
+    expected, found = Path(path).stem, records.identity.get("split")
+    if found != expected:
+        raise InputError(
+            f"{path}: holds the split {found}, not {expected}; delete it and run again"
+        )
+    return records
+
+
+def identity_of(records: Records, files: Any) -> dict[str, Any]:
+    """What a job's results were made from: its records and, where it has any, its prices."""
+    identity = {key: records.identity[key] for key in ("network", "data", "split")}
+    if files.get("machine"):
+        identity["costs"] = origin(files.machine)[1]["costs"]
+    return identity
 
 
 def read_seen(files: Any, params: Any) -> tuple[Records, Policy]:
@@ -116,27 +187,30 @@ def read_seen(files: Any, params: Any) -> tuple[Records, Policy]:
     """
     from early_exit.files import read_json
     from early_exit.policy import ExitRule, whole_network
-    from early_exit.records import check_same_origin, read_records
+    from early_exit.records import check_same_origin
 
     scaled = files.get("temperatures")
-    records = read_records(files.records, logits=params.measure != "entropy" or bool(scaled))
+    records = read_split(files.records, logits=params.measure != "entropy" or bool(scaled))
     identities = [(files.records, records.identity), origin(files.machine)]
     temperatures = None
     if scaled:
         identities.append(origin(scaled))
-        temperatures = tuple(read_json(scaled)["temperatures"])
+        temperatures = tuple(read_json(scaled, ["temperatures"])["temperatures"])
     check_same_origin(*identities)
     rule = ExitRule(params.get("exit_rule", "below"))
     return records, whole_network(params.measure, rule, records.exits, temperatures)
 
 
 def costs_of(files: Any) -> CostModel:
-    """The prices that a job was given as `costs` and `machine`."""
+    """The prices that a job was given as `costs` and `machine`, which belong together."""
     from early_exit.cost_model import read_costs
-    from early_exit.files import read_json
+    from early_exit.files import read_json, sha256
+    from early_exit.records import check_same_origin
 
-    machine = read_json(files.machine)
-    return read_costs(files.costs, machine["batch_size"], machine["regroup"])
+    machine = read_json(files.machine, ["batch_size", "regroup"])
+    costs = read_costs(files.costs, machine["batch_size"], machine["regroup"])
+    check_same_origin((files.costs, {"costs": sha256(files.costs)}), origin(files.machine))
+    return costs
 
 
 def figures_folder(outputs: Any) -> Path:

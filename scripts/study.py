@@ -2,16 +2,16 @@
 
 from early_exit.files import write_table
 from early_exit.policy import ExitRule, whole_network
-from early_exit.records import check_same_origin, read_records
+from early_exit.records import check_same_origin
 from early_exit.study import compare, pool
 from early_exit.targets import Target
-from stage_runner import costs_of, origin, run_stage
+from stage_runner import costs_of, identity_of, origin, read_split, run_stage
 
 
 def main(snakemake):
     files, params, wildcards = snakemake.input, snakemake.params, snakemake.wildcards
     settings = params.study
-    calibration, test = (read_records(p, logits=True) for p in (files.calibration, files.test))
+    calibration, test = (read_split(p, logits=True) for p in (files.calibration, files.test))
     check_same_origin(
         (files.calibration, calibration.identity),
         (files.test, test.identity),
@@ -29,7 +29,8 @@ def main(snakemake):
         settings["splits"],
     )
     own = {"measure": wildcards.measure, "scaled": wildcards.scaling == "scaled"}
-    write_table(snakemake.output.runs, runs.assign(**own))
+    identity = identity_of(calibration, files) | {"split": "pooled"}
+    write_table(snakemake.output.runs, runs.assign(**own), identity)
 
 
 if __name__ == "__main__":

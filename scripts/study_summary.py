@@ -3,6 +3,7 @@
 import pandas as pd
 
 from early_exit.files import read_table, write_table
+from early_exit.records import check_same_origin
 from early_exit.study import summarise
 from stage_runner import run_stage
 
@@ -10,8 +11,11 @@ COLUMNS = ["measure", "scaled", "split", "method", "target_kind", "target", "acc
 
 
 def main(snakemake):
-    runs = pd.concat([read_table(path, COLUMNS) for path in snakemake.input], ignore_index=True)
-    write_table(snakemake.output.study, summarise(runs))
+    tables = [read_table(path, COLUMNS) for path in snakemake.input]
+    made_by = [table.attrs["identity"] for table in tables]
+    check_same_origin(*zip(snakemake.input, made_by, strict=True))
+    runs = pd.concat(tables, ignore_index=True)
+    write_table(snakemake.output.study, summarise(runs), made_by[0])
 
 
 if __name__ == "__main__":

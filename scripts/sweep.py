@@ -8,7 +8,7 @@ from early_exit.files import write_table
 from early_exit.operating_point import simulated_table
 from early_exit.policy import ExitRule
 from early_exit.sweep import sweep, threshold_grid
-from stage_runner import costs_of, read_seen, run_stage
+from stage_runner import costs_of, identity_of, read_seen, run_stage
 
 
 def main(snakemake):
@@ -18,8 +18,10 @@ def main(snakemake):
     grid = threshold_grid(sees.measure, records.classes, settings["points"])
     both = [replace(sees, rule=rule) for rule in ExitRule]
     curves = [sweep(records, costs, seen, grid) for seen in both]
-    write_table(snakemake.output.sweep, pd.concat(curves, ignore_index=True))
-    write_table(snakemake.output.cutoffs, cutoffs(records, costs, both, settings["cutoffs"]))
+    identity = identity_of(records, snakemake.input)
+    write_table(snakemake.output.sweep, pd.concat(curves, ignore_index=True), identity)
+    table = cutoffs(records, costs, both, settings["cutoffs"])
+    write_table(snakemake.output.cutoffs, table, identity)
 
 
 def cutoffs(records, costs, both, thresholds):

@@ -1,13 +1,12 @@
 """Stage temperature: one temperature for each exit, fitted on the calibration split."""
 
 from early_exit.files import write_json
-from early_exit.records import read_records
 from early_exit.temperature import fit, negative_log_likelihood
-from stage_runner import run_stage
+from stage_runner import identity_of, read_split, run_stage
 
 
 def main(snakemake):
-    records = read_records(snakemake.input.records, logits=True)
+    records = read_split(snakemake.input.records, logits=True)
     temperatures = fit(records).tolist()
     exits = [records.logits[:, k] for k in range(records.exits)]
     losses = {
@@ -17,7 +16,7 @@ def main(snakemake):
             for logits, t in zip(exits, temperatures, strict=True)
         ],
     }
-    identity = {key: records.identity[key] for key in ("network", "data")}
+    identity = identity_of(records, snakemake.input)
     content = {"temperatures": temperatures, "negative_log_likelihood": losses}
     write_json(snakemake.output.temperatures, content | {"identity": identity})
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,22 @@ import pytest
 os.environ.setdefault("OMP_NUM_THREADS", "2")
 # Beside other work, threads that spin while they wait slow everything down.
 os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+
+
+COUNTED = Counter()
+
+
+@pytest.fixture(scope="session")
+def tally() -> Counter:
+    """Faults that were injected and survived, by kind; the table of docs/reliability.md."""
+    return COUNTED
+
+
+def pytest_terminal_summary(terminalreporter) -> None:
+    if COUNTED:
+        terminalreporter.section("faults")
+        for kind, number in sorted(COUNTED.items()):
+            terminalreporter.line(f"{kind}: {number}")
 
 
 @pytest.fixture(scope="session")

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import copy
 import difflib
+import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from jsonschema import Draft202012Validator
+from jsonschema import Draft202012Validator, validators
 from jsonschema.exceptions import ValidationError
 
 from early_exit.errors import InputError
@@ -34,6 +35,13 @@ TYPE_WORDS = {
     "object": "a map",
     "string": "a text",
 }
+# To a schema, 2.0 is a whole number; to a program that counts with it, it is not.
+STRICT = validators.extend(
+    Draft202012Validator,
+    type_checker=Draft202012Validator.TYPE_CHECKER.redefine(
+        "integer", lambda _, value: isinstance(value, int) and not isinstance(value, bool)
+    ),
+)
 REPLICATE = re.compile(r"(?P<name>[^@]+)@(?P<seed>\d+)")
 
 
@@ -88,6 +96,7 @@ def configure(config: dict[str, Any], schema: dict[str, Any]) -> Configuration:
         Naming the key, what is wrong with it, and the nearest known one.
     """
     config = _without_nulls(config)
+    _check_yaml(config, "")
     _check(config, schema, schema, "")
     settings = {
         key: config.get(key, part.get("default")) for key, part in schema["properties"].items()
@@ -101,7 +110,7 @@ def configure(config: dict[str, Any], schema: dict[str, Any]) -> Configuration:
     run = _as_list(settings["run"])
     configuration = Configuration(run, Path(settings["data_dir"]).expanduser(), experiments)
     for name in run:
-        configuration.experiment(name)
+        _check(configuration.experiment(name), experiment_schema, schema, name)
     return configuration
 
 
@@ -112,6 +121,18 @@ def _without_nulls(config: dict[str, Any]) -> dict[str, Any]:
         experiments = {name: {} if own is None else own for name, own in experiments.items()}
     config = config | {"experiments": experiments}
     return {key: {} if value is None else value for key, value in config.items()}
+
+
+def _check_yaml(value: Any, where: str) -> None:
+    """Refuse what YAML can say and a schema cannot: keys that are no texts, and .nan."""
+    if isinstance(value, float) and math.isnan(value):
+        raise InputError(f"config: {where}: nan, but must be a number")
+    items = value.items() if isinstance(value, dict) else ()
+    for key, own in enumerate(value) if isinstance(value, list) else items:
+        if isinstance(value, dict) and not isinstance(key, str):
+            place = where or "config.yaml"
+            raise InputError(f"config: {place}: the key {key!r} must be a text: put it in quotes")
+        _check_yaml(own, f"{where}.{key}".strip("."))
 
 
 def merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
@@ -135,7 +156,7 @@ def schema_defaults(schema: dict[str, Any]) -> dict[str, Any]:
 
 
 def _check(value: Any, part: dict[str, Any], schema: dict[str, Any], where: str) -> None:
-    validator = Draft202012Validator({**part, "$defs": schema["$defs"]})
+    validator = STRICT({**part, "$defs": schema["$defs"]})
     errors = [leaf for error in validator.iter_errors(value) for leaf in _leaves(error)]
     if errors:
         raise InputError("config: " + _message(min(errors, key=_urgency), where))

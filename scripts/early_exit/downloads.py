@@ -16,6 +16,7 @@ from early_exit.errors import InputError
 CHUNK = 1 << 16
 # Seconds to connect, and of silence before a server counts as stalled.
 TIMEOUT = (10.0, 30.0)
+UNPACKING = ".unpacking-"
 LOCAL = {"localhost", "127.0.0.1", "::1"}
 
 
@@ -110,7 +111,10 @@ def unpack(archive: Path, folder: Path, member: str) -> None:
     InputError
         If the archive is damaged, is no archive, or lacks the member.
     """
-    with tempfile.TemporaryDirectory(dir=folder, prefix=".unpacking-") as temporary:
+    # What a job that was killed left behind.
+    for rest in folder.glob(f"{UNPACKING}*"):
+        shutil.rmtree(rest, ignore_errors=True)
+    with tempfile.TemporaryDirectory(dir=folder, prefix=UNPACKING) as temporary:
         try:
             with tarfile.open(archive) as tar:
                 _refuse_strangers(tar, archive)

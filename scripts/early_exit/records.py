@@ -5,6 +5,7 @@ A row is a sample, in the order of the data set. Everything after extraction is 
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Iterable, Iterator
@@ -18,7 +19,7 @@ import pyarrow.parquet as pq
 
 from early_exit import uncertainty as measures
 from early_exit.errors import InputError
-from early_exit.files import replacing
+from early_exit.files import SEAL, replacing
 from early_exit.uncertainty import entropy as entropy_measure
 
 FORMAT = 1
@@ -26,7 +27,7 @@ METADATA_KEY = b"early_exit"
 # Rows in a row group, the piece in which a table is written and can be read.
 ROWS = 65_536
 # What two tables must share to be used together.
-ORIGIN = ("network", "data")
+ORIGIN = {"network": "another network", "data": "other data", "costs": "other prices"}
 
 
 @dataclass(frozen=True)
@@ -180,8 +181,14 @@ def schema(identity: dict[str, Any], logits: bool) -> pa.Schema:
         fields += [(f"entropy_{k}", pa.float32()), (f"prediction_{k}", pa.int16())]
         if logits:
             fields.append((f"logits_{k}", pa.list_(pa.float32(), identity["classes"])))
-    text = json.dumps({"format": FORMAT} | identity, sort_keys=True)
+    own = {"format": FORMAT} | identity
+    text = json.dumps(own | {SEAL: _seal(own)}, sort_keys=True)
     return pa.schema(fields, metadata={METADATA_KEY: text.encode()})
+
+
+def _seal(identity: dict[str, Any]) -> str:
+    """SHA-256 of what page checksums do not cover."""
+    return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
 
 
 def write_groups(path: str | os.PathLike, groups: Iterable[pa.Table], schema: pa.Schema) -> None:
@@ -223,9 +230,14 @@ def opened(path: str | os.PathLike) -> Iterator[tuple[pq.ParquetFile, dict[str, 
     """A file of records and its identity; what goes wrong while it is read is told in one line."""
     try:
         with pq.ParquetFile(path, page_checksum_verification=True) as file:
-            yield file, json.loads((file.schema_arrow.metadata or {})[METADATA_KEY])
+            identity = json.loads((file.schema_arrow.metadata or {})[METADATA_KEY])
+            if identity.pop(SEAL) != _seal(identity):
+                raise ValueError("the seal of its metadata does not fit")
+            yield file, identity
     except KeyError as error:
-        raise InputError(f"{path}: Parquet, but no records ({error} missing)") from error
+        raise InputError(
+            f"{path}: Parquet, but no records ({error} missing); delete it and run again"
+        ) from error
     except (OSError, ValueError, pa.ArrowException) as error:
         reason = str(error).strip().splitlines()[0]
         raise InputError(
@@ -291,7 +303,7 @@ def check_labels(label: np.ndarray, classes: int, where: str, whole: bool) -> No
 
 
 def check_same_origin(*tables: tuple[str, dict[str, Any]]) -> None:
-    """Refuse tables that were made by different networks or from different data.
+    """Refuse tables that were made by different networks, or from different data or prices.
 
     Parameters
     ----------
@@ -303,10 +315,11 @@ def check_same_origin(*tables: tuple[str, dict[str, Any]]) -> None:
     InputError
         Naming the first pair that does not belong together.
     """
-    (first, expected), *others = tables
-    for name, identity in others:
-        for key in ORIGIN:
-            if key in expected and key in identity and expected[key] != identity[key]:
+    known: dict[str, tuple[str, Any]] = {}
+    for name, identity in tables:
+        for key in ORIGIN.keys() & identity.keys():
+            first, expected = known.setdefault(key, (name, identity[key]))
+            if identity[key] != expected:
                 raise InputError(
-                    f"{name}: made with another {key} than {first}; delete the older and run again"
+                    f"{name}: made with {ORIGIN[key]} than {first}; delete the older and run again"
                 )

@@ -43,7 +43,7 @@ NETWORK = "results/small/network/network.safetensors"
 # Far more than it takes: a queue that lost a job shall fail, not hang.
 MOST_SECONDS = 900
 # What differs from run to run, by the names of columns and keys: times, and what is made of them.
-TIMED = re.compile(r"(^|_)ms(_|$)|seconds|speedup|doubt")
+TIMED = re.compile(r"(^|_)ms(_|$)|seconds|speedup|doubt|costs|seal")
 
 
 @dataclass

@@ -122,6 +122,10 @@ def test_a_key_with_nothing_after_it_means_no_settings(empty):
             r"targets.0: 1.5, but must be less than 1 \(a share: 0.9 for 90 %\)",
         ),
         ("experiments/digits", [], r"experiments.digits: \[\], but must be a map"),
+        ("experiments", {2024: {}}, "experiments: the key 2024 must be a text: put it in quotes"),
+        ("defaults/calibration", {"targets": [float("nan")]}, "targets.0: nan, but must be a num"),
+        ("defaults/sweep/points", 2.0, "points: 2.0, but must be a whole number"),
+        ("run", "digits@99999999999", "digits@99999999999.seed: 99999999999, but must be at most"),
         ("experiments/a b", {}, "experiments: 'a b', but must be letters, digits"),
         ("experiments", None, "experiments: {}, but must be a map of at least 1"),
         (

@@ -8,6 +8,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
+from early_exit.datasets import cifar
 from early_exit.downloads import check_files, fetch, unpack
 from early_exit.errors import InputError
 
@@ -56,6 +57,10 @@ class Handler(BaseHTTPRequestHandler):
 
     def other_file(self):
         self.send(200, CONTENT[::-1])
+
+    def packed(self):
+        time.sleep(0.2)
+        self.send(200, self.server.packed)
 
     def missing(self):
         self.send(404, b"")
@@ -154,10 +159,18 @@ def test_a_wrong_file_that_is_there_is_named_and_kept(tmp_path, address):
     assert path.read_bytes() == b"mine"
 
 
-@pytest.mark.parametrize("address", ["http://example.org/f", "ftp://localhost/f", "file:///f"])
-def test_addresses_are_https_unless_local(tmp_path, address):
+@pytest.mark.faults
+@pytest.mark.parametrize(
+    "address",
+    [
+        *("http://example.org/f", "ftp://localhost/f", "file:///f", "/etc/passwd", ""),
+        *("http://localhost.example.org/f", "http://127.0.0.1@example.org/f", "HTTP://10.0.0.1/f"),
+    ],
+)
+def test_addresses_are_https_unless_local(tmp_path, address, tally):
     with pytest.raises(InputError, match="must be https"):
         fetch(tmp_path / "file", [address], SHA256, QUICK)
+    tally["hostile addresses refused"] += 1
 
 
 def test_checked_files_are_named(tmp_path):
@@ -172,11 +185,22 @@ def test_checked_files_are_named(tmp_path):
     check_files(tmp_path, good, "mend it")
 
 
+# Members that are no plain files.
+KINDS = {
+    "data/hard": tarfile.LNKTYPE,
+    "data/device": tarfile.CHRTYPE,
+    "data/pipe": tarfile.FIFOTYPE,
+}
+
+
 def archive(path, members):
     with tarfile.open(path, "w:gz") as tar:
         for name, content in members.items():
             info = tarfile.TarInfo(name)
-            if isinstance(content, bytes):
+            if name in KINDS:
+                info.type, info.linkname = KINDS[name], "/etc/passwd"
+                tar.addfile(info)
+            elif isinstance(content, bytes):
                 info.size = len(content)
                 tar.addfile(info, io.BytesIO(content))
             else:
@@ -192,16 +216,46 @@ def test_an_archive_is_unpacked_whole(tmp_path):
     assert sorted(p.name for p in tmp_path.iterdir()) == ["a.tar.gz", "data"]
 
 
+def test_several_jobs_that_want_it_fetch_and_unpack_it_once(tmp_path, server, address):
+    server.packed = archive(tmp_path / "a.tar.gz", {"data/x": b"1"}).read_bytes()
+    checksum = hashlib.sha256(server.packed).hexdigest()
+    files = {"x": hashlib.md5(b"1").hexdigest()}
+    source = cifar.Source("data", "a.tar.gz", checksum, (), files)
+    folder = tmp_path / "shared"
+    # As a kill leaves it.
+    (folder / ".unpacking-old/data").mkdir(parents=True)
+    done = []
+
+    def job():
+        done.append(cifar.prepare(source, folder, {"mirrors": [address("packed")]}))
+
+    jobs = [threading.Thread(target=job) for _ in range(4)]
+    for one in jobs:
+        one.start()
+    for one in jobs:
+        one.join()
+    assert len(done) == 4
+    assert len(server.asked) == 1
+    assert sorted(path.name for path in folder.iterdir()) == ["a.tar.gz", "data"]
+    assert [path.name for path in (folder / "data").iterdir()] == ["x"]
+
+
+@pytest.mark.faults
 @pytest.mark.parametrize(
     "members",
     [
         {"data/x": b"1", "../out": b"2"},
+        {"data/x": b"1", "data/../../out": b"2"},
         {"data/x": b"1", "/tmp/early-exit-out": b"2"},
         {"data/x": "/etc/passwd"},
+        {"data/x": "../../out"},
+        {"data/x": b"1", "data/hard": b""},
+        {"data/x": b"1", "data/device": b""},
+        {"data/x": b"1", "data/pipe": b""},
         {"other/x": b"1"},
     ],
 )
-def test_an_archive_that_leaves_its_folder_is_refused(tmp_path, members):
+def test_an_archive_that_leaves_its_folder_is_refused(tmp_path, members, tally):
     inner = tmp_path / "inner"
     inner.mkdir()
     packed = archive(inner / "a.tar.gz", members)
@@ -209,6 +263,7 @@ def test_an_archive_that_leaves_its_folder_is_refused(tmp_path, members):
         unpack(packed, inner, "data")
     assert list(inner.iterdir()) == [packed]
     assert list(tmp_path.iterdir()) == [inner]
+    tally["hostile files refused"] += 1
 
 
 def test_a_truncated_archive_is_named(tmp_path):

@@ -1,6 +1,5 @@
 """The training script itself: what it trains on, what it leaves behind."""
 
-import json
 from types import SimpleNamespace
 
 import pandas as pd
@@ -12,6 +11,7 @@ from hypothesis import strategies as st
 import network_train
 from early_exit import datasets, networks
 from early_exit.datasets.splits import held_out
+from early_exit.files import write_json
 from early_exit.training.loop import _Training
 
 DIGITS = {"name": "digits", "calibration": None, "test": None, "split_seed": 42}
@@ -22,7 +22,9 @@ RECIPE = {"epochs": 1, "batch_size": 256, "learning_rate": 0.005, "weight_decay"
 def job(tmp_path):
     """A stand-in for the object that Snakemake gives to the script."""
     manifest = tmp_path / "manifest.json"
-    manifest.write_text(json.dumps({"classes": 10, "shape": [3, 32, 32], "digest": "d"}))
+    settings = {key: value for key, value in DIGITS.items() if key != "name"}
+    own = {"dataset": "digits", "settings": settings, "digest": "d"}
+    write_json(manifest, own | {"classes": 10, "shape": [3, 32, 32]})
     folder = tmp_path / "network"
     return SimpleNamespace(
         threads=2,

@@ -126,9 +126,10 @@ class Hostile:
         return (os.system, (self.command,))
 
 
+@pytest.mark.faults
 @pytest.mark.filterwarnings("ignore:Detected pickle protocol")
 @pytest.mark.parametrize("suffix", [".pt", ".safetensors"])
-def test_what_is_no_checkpoint_is_named_and_not_run(tmp_path, suffix):
+def test_what_is_no_checkpoint_is_named_and_not_run(tmp_path, suffix, tally):
     whole = tmp_path / f"whole{suffix}"
     network = networks.build("branchynet", 10, SHAPE)
     if suffix == ".pt":
@@ -155,6 +156,7 @@ def test_what_is_no_checkpoint_is_named_and_not_run(tmp_path, suffix):
     with pytest.raises(InputError, match=r"hostile\.pt: no checkpoint"):
         networks.load_checkpoint(network, hostile)
     assert not owned.exists()
+    tally["hostile files refused"] += 2
 
 
 def test_a_network_of_somebody_else_is_named(tmp_path):

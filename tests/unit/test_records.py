@@ -115,7 +115,9 @@ def test_a_damaged_file_never_gives_other_numbers(path, data):
     # What is read all the same was damaged where nothing is kept.
     np.testing.assert_array_equal(read.entropy, make_records().entropy)
     np.testing.assert_array_equal(read.logits, make_records().logits)
-    np.testing.assert_array_equal(read.label, make_records().label)
+    for name in ("label", "index", "prediction"):
+        np.testing.assert_array_equal(getattr(read, name), getattr(make_records(), name))
+    assert read.identity == make_records().identity | {"format": 1}
 
 
 def test_a_missing_file_is_named(tmp_path):

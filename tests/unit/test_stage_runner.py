@@ -4,6 +4,7 @@ from types import SimpleNamespace
 import pytest
 
 from early_exit.errors import InputError
+from early_exit.files import write_json
 from stage_runner import origin, run_stage
 
 
@@ -54,6 +55,6 @@ def test_success_notes_the_modules_used(job):
 
 def test_a_file_without_identity_is_named(tmp_path):
     path = tmp_path / "cost.json"
-    path.write_text("[]")
-    with pytest.raises(InputError, match=r"cost\.json: has no identity"):
+    write_json(path, {})
+    with pytest.raises(InputError, match=r"cost\.json: lacks the keys \['identity'\]"):
         origin(path)

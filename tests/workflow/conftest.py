@@ -15,6 +15,10 @@ import yaml
 
 ROOT = Path(__file__).parents[2]
 PARTS = ("Snakefile", "config.yaml", "rules", "scripts", "profiles", "envs")
+# What must not come out of a run.
+PRIVATE = {"SOME_TOKEN": "correct-horse-battery-staple"} | dict.fromkeys(
+    ("USER", "LOGNAME", "USERNAME"), "somebody-by-name"
+)
 # The digits, trained for so little that a run takes seconds.
 SMALL = {
     "dataset": {"name": "digits", "calibration": 200, "test": 200},
@@ -36,7 +40,7 @@ class Project:
     def run(self, *arguments: str, check: bool = False) -> subprocess.CompletedProcess:
         """Run snakemake there, as a user would."""
         command = [sys.executable, "-m", "snakemake", *arguments]
-        environment = os.environ | {"PYTHONWARNINGS": "ignore"}
+        environment = os.environ | {"PYTHONWARNINGS": "ignore"} | PRIVATE
         finished = subprocess.run(
             command, cwd=self.folder, text=True, capture_output=True, env=environment, timeout=900
         )

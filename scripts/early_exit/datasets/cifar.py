@@ -6,13 +6,14 @@ first where there are any. Whatever answers, the checksum decides.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from early_exit.downloads import check_files, fetch, unpack
 from early_exit.errors import InputError
+from early_exit.files import alone
 
 if TYPE_CHECKING:
     from early_exit.datasets import Split
@@ -54,14 +55,21 @@ def prepare(source: Source, data_dir: Path, settings: dict[str, Any]) -> dict[st
     """
     folder = data_dir / source.folder
     if not folder.exists():
-        mirrors = settings["mirrors"] or source.mirrors
-        try:
-            archive = fetch(data_dir / source.archive, mirrors, source.sha256)
-        except InputError as error:
-            raise InputError(f"{folder}: there is no such folder, and {error}") from error
-        unpack(archive, data_dir, source.folder)
+        # Two experiments may want it at the same time.
+        with alone(data_dir):
+            if not folder.exists():
+                _fetch(source, data_dir, settings["mirrors"] or source.mirrors)
     check_files(folder, source.files, f"delete {folder} to have it downloaded again")
     return {f"{source.folder}/{name}": f"md5:{digest}" for name, digest in source.files.items()}
+
+
+def _fetch(source: Source, data_dir: Path, mirrors: Sequence[str]) -> None:
+    try:
+        archive = fetch(data_dir / source.archive, mirrors, source.sha256)
+    except InputError as error:
+        folder = data_dir / source.folder
+        raise InputError(f"{folder}: there is no such folder, and {error}") from error
+    unpack(archive, data_dir, source.folder)
 
 
 def load(

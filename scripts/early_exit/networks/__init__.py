@@ -6,6 +6,7 @@ new module here and its name in ``rules/config.schema.yaml``.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from importlib import import_module
@@ -19,6 +20,7 @@ from early_exit.errors import InputError
 from early_exit.files import replacing
 
 METADATA_KEY = "early_exit"
+SEAL = "seal"
 
 
 class MultiExitNetwork(nn.Module):
@@ -77,7 +79,13 @@ def load_checkpoint(network: MultiExitNetwork, path: str | os.PathLike) -> None:
     InputError
         If it is no checkpoint, or if keys or shapes are missing, unknown or different.
     """
-    state = {network.rename(key): value for key, value in _read_state(Path(path)).items()}
+    _load_state(network, _read_state(Path(path)), path)
+
+
+def _load_state(
+    network: MultiExitNetwork, read: dict[str, torch.Tensor], path: str | os.PathLike
+) -> None:
+    state = {network.rename(key): value for key, value in read.items()}
     expected = network.state_dict()
     problems = {
         "missing": sorted(expected.keys() - state.keys()),
@@ -105,7 +113,9 @@ def _read_state(path: Path) -> dict[str, torch.Tensor]:
 
     try:
         if path.suffix == ".safetensors":
-            return load_file(path)
+            state = load_file(path)
+            _check_seal(path, state)
+            return state
         state = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
         raise InputError(f"{path}: missing; set network.checkpoint to where it is") from error
@@ -132,14 +142,16 @@ def _no_checkpoint(path: Path, error: Exception) -> str:
 
 
 def save(network: MultiExitNetwork, path: str | os.PathLike, identity: dict[str, Any]) -> None:
-    """Write the weights as ``.safetensors``, with what made them in the file's metadata."""
-    from safetensors.torch import save_file
+    """Write the weights as ``.safetensors``, with what made them, sealed, in the metadata."""
+    from safetensors.torch import save as serialized
 
-    # One key: the order of several would differ from run to run.
-    metadata = {METADATA_KEY: json.dumps(identity, sort_keys=True)}
     state = {name: value.contiguous() for name, value in network.state_dict().items()}
+    # One key: the order of several would differ from run to run.
+    sealed = identity | {SEAL: _seal(identity, state)}
+    metadata = {METADATA_KEY: json.dumps(sealed, sort_keys=True)}
     with replacing(path) as temporary:
-        save_file(state, temporary, metadata)
+        # Not by its own writer, whose errors are not the system's.
+        temporary.write_bytes(serialized(state, metadata))
 
 
 def load(path: str | os.PathLike) -> tuple[MultiExitNetwork, dict[str, Any]]:
@@ -150,15 +162,43 @@ def load(path: str | os.PathLike) -> tuple[MultiExitNetwork, dict[str, Any]]:
     InputError
         If the file is missing or damaged, or was not written by :func:`save`.
     """
-    from safetensors import SafetensorError, safe_open
+    from safetensors import SafetensorError
 
     try:
-        with safe_open(path, framework="pt") as file:
-            identity = json.loads(file.metadata()[METADATA_KEY])
-    except (OSError, SafetensorError, TypeError, KeyError, ValueError) as error:
+        identity = _identity(path)
+        identity.pop(SEAL)
+        state = _read_state(Path(path))
+    except (OSError, SafetensorError, AttributeError, TypeError, KeyError, ValueError) as error:
         raise InputError(
             f"{path}: damaged, or no network of this workflow ({error}); delete it and run again"
         ) from error
     network = build(identity["network"], identity["classes"], identity["shape"])
-    load_checkpoint(network, path)
+    _load_state(network, state, path)
     return network.eval(), identity
+
+
+def _identity(path: str | os.PathLike) -> dict[str, Any]:
+    """What :func:`save` wrote into the metadata, its seal among it; empty for a foreign file."""
+    from safetensors import safe_open
+
+    with safe_open(path, framework="pt") as file:
+        return json.loads((file.metadata() or {}).get(METADATA_KEY, "{}"))
+
+
+def _check_seal(path: Path, state: dict[str, torch.Tensor]) -> None:
+    """Refuse weights of this workflow that are not those that were saved."""
+    identity = _identity(path)
+    if identity and identity.pop(SEAL, None) != _seal(identity, state):
+        raise InputError(
+            f"{path}: damaged, or changed since it was saved (the seal does not fit); delete it and"
+            " run again, or fetch it again"
+        )
+
+
+def _seal(identity: dict[str, Any], state: dict[str, torch.Tensor]) -> str:
+    """SHA-256 of an identity and of all weights with their names, types and shapes."""
+    digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode())
+    for name, value in sorted(state.items()):
+        digest.update(f"{name} {value.dtype} {list(value.shape)}\n".encode())
+        digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()

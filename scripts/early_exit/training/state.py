@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import logging
 from dataclasses import dataclass
@@ -33,8 +34,11 @@ class SavedState:
 
     def save(self, state: dict[str, Any]) -> None:
         """Replace the file; a kill while writing leaves the one before."""
+        content = io.BytesIO()
+        torch.save({"identity": self._text(), "state": state}, content)
+        # Not by its own writer, whose errors are not the system's.
         with replacing(self.path) as temporary:
-            torch.save({"identity": self._text(), "state": state}, temporary)
+            temporary.write_bytes(content.getbuffer())
 
     def load(self) -> dict[str, Any] | None:
         """What :meth:`save` wrote, if it is there, whole, and of this identity."""

@@ -1,0 +1,107 @@
+"""Any configuration that the schema allows, for hypothesis; made from the schema, not by hand."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import yaml
+from hypothesis import strategies as st
+
+ROOT = Path(__file__).parents[1]
+SCHEMA = yaml.safe_load((ROOT / "rules/config.schema.yaml").read_text())
+EXPERIMENT = SCHEMA["$defs"]["experiment"]
+NAMES = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9_-]{0,7}", fullmatch=True)
+
+
+def resolved(part):
+    """A part of the schema, a reference followed."""
+    return SCHEMA["$defs"][part["$ref"].rpartition("/")[2]] | part if "$ref" in part else part
+
+
+def values(part):
+    """Values that a part of the schema allows."""
+    part = resolved(part)
+    if "enum" in part:
+        return st.sampled_from(part["enum"])
+    if "anyOf" in part:
+        return st.one_of([values(one) for one in part["anyOf"]])
+    types = part["type"] if isinstance(part["type"], list) else [part["type"]]
+    return st.one_of([KINDS[kind](part) for kind in types])
+
+
+def maps(part):
+    """Maps with some of the known keys, those that are required among them."""
+    if "properties" not in part:
+        return st.dictionaries(NAMES, values(part["additionalProperties"]), min_size=1, max_size=3)
+    if "maxProperties" in part:
+        return st.sampled_from(sorted(part["properties"])).flatmap(
+            lambda key: st.fixed_dictionaries({key: values(part["properties"][key])})
+        )
+    known = {key: values(value) for key, value in part["properties"].items()}
+    needed = {key: known.pop(key) for key in part.get("required", [])}
+    return st.fixed_dictionaries(needed, optional=known)
+
+
+def numbers(part):
+    """Numbers within the part's limits."""
+    low, high = part.get("minimum"), part.get("maximum")
+    return st.floats(
+        part.get("exclusiveMinimum", low),
+        part.get("exclusiveMaximum", high),
+        exclude_min="exclusiveMinimum" in part,
+        exclude_max="exclusiveMaximum" in part,
+        allow_nan=False,
+        allow_infinity=False,
+        width=32,
+    )
+
+
+def lists(part):
+    """Lists of what is allowed in them; what must be in them is."""
+    needed = [one["contains"]["const"] for one in part.get("allOf", [])]
+    items = st.lists(
+        values(part["items"]),
+        min_size=max(part.get("minItems", 0), 1 if "contains" in part else 0),
+        max_size=4,
+        unique_by=json.dumps if part.get("uniqueItems") else None,
+    )
+    return items.map(lambda some: needed + [one for one in some if one not in needed])
+
+
+def texts(part):
+    """Texts of the part's pattern."""
+    if "pattern" in part:
+        return st.from_regex(part["pattern"], fullmatch=True)
+    return st.text(st.characters(codec="ascii", categories=["L", "N"]), min_size=1, max_size=8)
+
+
+KINDS = {
+    "null": lambda part: st.none(),
+    "boolean": lambda part: st.booleans(),
+    "integer": lambda part: st.integers(part.get("minimum", 0), part.get("minimum", 0) + 999),
+    "number": numbers,
+    "string": texts,
+    "array": lists,
+    "object": maps,
+}
+
+
+@st.composite
+def configurations(draw):
+    """Whole configurations; what one key asks of another, which types cannot tell, is given."""
+    config = draw(maps(SCHEMA | {"required": ["experiments"]}))
+    names = list(config["experiments"])
+    replicate = st.sampled_from(names).flatmap(
+        lambda name: st.integers(0, 9).map(lambda seed: f"{name}@{seed}")
+    )
+    config["run"] = draw(st.lists(st.sampled_from(names) | replicate, min_size=1, max_size=3))
+    for own in [config.get("defaults", {}), *config["experiments"].values()]:
+        limits = {"accuracy_floor": 0.5, "latency_budget_ms": 1.0, "certified_bound": 0.1}
+        own["selection"] = limits | {
+            key: value for key, value in own.get("selection", {}).items() if value is not None
+        }
+        weights = own.get("training", {}).get("exit_weights")
+        if weights is not None and not any(weights):
+            weights[0] = 1.0
+    return config

@@ -1,0 +1,26 @@
+"""A configuration that the schema allows is planned, by Snakemake itself."""
+
+import pytest
+from hypothesis import HealthCheck, Phase, given, settings
+
+from configurations import configurations
+
+
+@pytest.mark.faults
+@settings(
+    max_examples=4,
+    deadline=None,
+    derandomize=True,
+    database=None,
+    phases=[Phase.generate],
+    suppress_health_check=list(HealthCheck),
+)
+@given(config=configurations())
+def test_what_the_schema_allows_is_planned(project, config, tally):
+    for own in [config.get("defaults", {}), *config["experiments"].values()]:
+        # A checkpoint of one's own would have to be there.
+        if isinstance(own.get("network", {}).get("checkpoint"), str):
+            own["network"]["checkpoint"] = None
+    project.configure(**config)
+    assert project.planned()
+    tally["configurations planned"] += 1

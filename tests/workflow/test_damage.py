@@ -1,0 +1,113 @@
+"""Whatever is wrong with a file that a stage reads is found before it is used.
+
+For every rule, every artifact among its inputs is broken in every way of :mod:`damage`, and the
+stage is called. It must stop with one line that names the file and says how to mend it, and touch
+nothing. Damage that changes nothing of what is read, such as in a blank, is told apart by reading.
+"""
+
+import re
+import shutil
+from functools import partial
+from pathlib import Path
+
+import pytest
+from damage import broken, content, foreign
+from jobs import planned_jobs
+
+from conftest import ROOT
+from early_exit.errors import InputError
+
+# Beside those of `all`: what they read must be found damaged as well.
+TARGETS = ("all", "study", "scaling", "speed", "ship")
+# Made by those targets themselves, or not by the experiment `small`.
+NOT_THERE = {
+    *("draw_study", "summarise_study", "draw_scaling", "draw_speed"),
+    *("record_shard", "join_shards", "import_network"),
+    *("replicate_published", "draw_replication", "gather_replicates"),
+}
+# What one file alone cannot tell: a stage that reads nothing else of the same origin takes what
+# belongs to another experiment, and the next stage that reads both refuses it.
+ALONE = {"draw_frontier", "draw_learning_curve", "draw_quality", "fit_temperatures"}
+REMEDY = re.compile(r"delete|run again|fetch|set |use |give ")
+
+
+def rules_that_read() -> list[str]:
+    found = []
+    for file in sorted((ROOT / "rules").glob("*.smk")):
+        for rule in re.split(r"^rule ", file.read_text(), flags=re.MULTILINE)[1:]:
+            if "script:" in rule and "input:" in rule:
+                found.append(rule.split(":")[0])
+    return sorted(set(found) - NOT_THERE)
+
+
+@pytest.fixture(scope="module")
+def jobs(finished_once):
+    """One job of each rule."""
+    return {job.rule: job for job in planned_jobs(finished_once.folder, *TARGETS)}
+
+
+@pytest.fixture(scope="module")
+def folder(finished_once, tmp_path_factory):
+    """One copy for all rules: each puts back what it breaks."""
+    folder = tmp_path_factory.mktemp("damaged")
+    return shutil.copytree(finished_once.folder, folder, dirs_exist_ok=True)
+
+
+@pytest.fixture
+def job(jobs, folder, monkeypatch, request):
+    monkeypatch.chdir(folder)
+    return jobs[request.param]
+
+
+def artifacts(job) -> list[Path]:
+    named = [value for _, value in job.input.items()] or list(job.input)
+    flat = [file for value in named for file in ([value] if isinstance(value, str) else value)]
+    return [Path(file) for file in flat]
+
+
+def outputs(job) -> dict[str, bytes]:
+    return {file: Path(file).read_bytes() for file in job.output if Path(file).exists()}
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("job", rules_that_read(), indirect=True)
+def test_damage_is_found_named_and_told_how_to_mend(job, tally):
+    before, wrong = outputs(job), []
+    for path in artifacts(job):
+        whole, right = path.read_bytes(), content(path)
+        cases = [(what, partial(path.write_bytes, data)) for what, data in broken(path)]
+        cases += foreign(path)
+        for what, do in cases:
+            path.write_bytes(whole)
+            do()
+            verdict = tried(job, path, what, right)
+            if verdict:
+                wrong.append(f"{path}, {what}: {verdict}")
+            else:
+                tally["damaged artifacts found"] += 1
+            if outputs(job) != before:
+                wrong.append(f"{path}, {what}: outputs changed")
+        path.write_bytes(whole)
+    assert not wrong, "\n".join(wrong)
+    assert artifacts(job)
+
+
+def tried(job, path: Path, what: str, right) -> str:
+    """Nothing if the stage stops as it should, or if nothing that is read has changed."""
+    try:
+        if content(path) == right and "other" not in what:
+            return ""
+    except InputError:
+        pass
+    if job.rule in ALONE and what.startswith("of another experiment"):
+        return ""
+    try:
+        job.run()
+    except InputError as error:
+        text = str(error)
+        if path.name not in text or "\n" in text or not REMEDY.search(text):
+            return f"the error does not name it, or the remedy: {text}"
+        return ""
+    except Exception as error:
+        return f"{type(error).__name__}: {error}"
+    return "not found"
