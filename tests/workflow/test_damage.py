@@ -28,6 +28,11 @@ NOT_THERE = {
 # What one file alone cannot tell: a stage that reads nothing else of the same origin takes what
 # belongs to another experiment, and the next stage that reads both refuses it.
 ALONE = {"draw_frontier", "draw_learning_curve", "draw_quality", "fit_temperatures"}
+OUTCOMES = {
+    "found": "damaged artifacts found",
+    "unchanged": "damaged artifacts that read the same",
+    "left to the next": "artifacts of another experiment left to the next stage",
+}
 REMEDY = re.compile(r"delete|run again|fetch|set |use |give ")
 
 
@@ -81,10 +86,10 @@ def test_damage_is_found_named_and_told_how_to_mend(job, tally):
             path.write_bytes(whole)
             do()
             verdict = tried(job, path, what, right)
-            if verdict:
-                wrong.append(f"{path}, {what}: {verdict}")
+            if verdict in OUTCOMES:
+                tally[OUTCOMES[verdict]] += 1
             else:
-                tally["damaged artifacts found"] += 1
+                wrong.append(f"{path}, {what}: {verdict}")
             if outputs(job) != before:
                 wrong.append(f"{path}, {what}: outputs changed")
         path.write_bytes(whole)
@@ -93,21 +98,21 @@ def test_damage_is_found_named_and_told_how_to_mend(job, tally):
 
 
 def tried(job, path: Path, what: str, right) -> str:
-    """Nothing if the stage stops as it should, or if nothing that is read has changed."""
+    """An outcome that is right, or what is wrong."""
     try:
         if content(path) == right and "other" not in what:
-            return ""
+            return "unchanged"
     except InputError:
         pass
     if job.rule in ALONE and what.startswith("of another experiment"):
-        return ""
+        return "left to the next"
     try:
         job.run()
     except InputError as error:
         text = str(error)
         if path.name not in text or "\n" in text or not REMEDY.search(text):
             return f"the error does not name it, or the remedy: {text}"
-        return ""
+        return "found"
     except Exception as error:
         return f"{type(error).__name__}: {error}"
     return "not found"
