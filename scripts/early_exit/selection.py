@@ -68,9 +68,7 @@ class Criterion:
 def with_whole_network(calibrated: list[pd.DataFrame], whole: OperatingPoint) -> pd.DataFrame:
     """All candidates in one table, the whole network last, without a target."""
     own = pd.DataFrame([{"method": WHOLE_NETWORK, **whole.row()}])
-    # A method may have taken none of the targets.
-    tables = [table for table in (*calibrated, own) if len(table)]
-    return pd.concat(tables, ignore_index=True)
+    return pd.concat([*calibrated, own], ignore_index=True)
 
 
 def choose(candidates: pd.DataFrame, criterion: Criterion, sees: Policy) -> dict[str, Any]:

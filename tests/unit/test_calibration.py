@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from early_exit.calibration import calibrate
+from early_exit.errors import InputError
 from early_exit.operating_point import simulate
 from early_exit.policy import ExitRule, Policy
 from early_exit.targets import KINDS, Target
@@ -64,12 +65,10 @@ def test_targets_are_kept_on_the_samples_they_were_found_on(method):
         assert most is None or most[0] <= most[1] * (1 + 1e-9)
 
 
-def test_a_method_may_take_none_of_the_targets():
-    table = calibrate(
-        "certified", make_records(), make_costs(), [Target("macs_share", 0.5)], sees()
-    )
-    assert len(table) == 0
-    assert {"method", "target", "accuracy"} <= set(table.columns)
+def test_a_method_that_takes_none_of_the_targets_is_named():
+    budget = [Target("macs_share", 0.5)]
+    with pytest.raises(InputError, match=r"calibration\.targets: certified promises an accuracy"):
+        calibrate("certified", make_records(), make_costs(), budget, sees())
 
 
 def test_a_certificate_stands_in_the_row():

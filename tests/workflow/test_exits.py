@@ -39,11 +39,20 @@ def test_more_shards_than_batches_are_refused(finished):
     assert finished.path("exits/test.parquet").exists()
 
 
-@pytest.mark.parametrize(("measure", "kept"), [("entropy", False), ("margin", True)])
-def test_logits_are_left_out_where_no_stage_needs_them(finished, measure, kept):
+@pytest.mark.parametrize(
+    ("settings", "kept"),
+    [
+        ("quality: false", False),
+        ("quality: true", True),
+        ("{quality: false, measure: margin}", True),
+        ("{quality: false, temperature_scaling: true}", True),
+    ],
+)
+def test_logits_are_left_out_where_no_stage_needs_them(finished, settings, kept):
     before = pd.read_parquet(finished.path("exits/test.parquet"))
     exits(finished, logits="needed")
-    finished.edit("config.yaml", "    training:", f"    measure: {measure}\n    training:")
+    own = "\n".join(f"    {line}" for line in settings.strip("{}").split(", "))
+    finished.edit("config.yaml", "    training:", f"{own}\n    training:")
     if kept:
         # They are there already.
         assert not {"record_exits"} & set(finished.planned())

@@ -28,7 +28,8 @@ import numpy as np
 import pandas as pd
 
 from early_exit.cost_model import CostModel
-from early_exit.operating_point import OperatingPoint, simulate
+from early_exit.errors import InputError
+from early_exit.operating_point import simulate
 from early_exit.policy import Policy
 from early_exit.records import Records
 from early_exit.samples import Samples
@@ -59,14 +60,25 @@ def calibrate(
         :meth:`early_exit.operating_point.OperatingPoint.row` and, of a method that gives
         certificates, ``certified_`` with the fields of
         :class:`early_exit.calibration.certified.Certificate`.
+
+    Raises
+    ------
+    InputError
+        If the method takes none of the targets.
     """
     samples = Samples.of(records, sees)
     rows = []
-    for target, thresholds, promise in find(method, samples, costs, targets, unit):
+    found = find(method, samples, costs, targets, unit)
+    if not found:
+        raise InputError(
+            f"calibration.targets: {method} promises an accuracy or a drop, and none is asked for;"
+            f" add one, or take {method} out of calibration.methods"
+        )
+    for target, thresholds, promise in found:
         point = simulate(sees.at(samples.of_policy(thresholds)), records, costs)
         own = {"method": method, "target_kind": target.kind, "target": target.value}
         rows.append(own | point.row() | promise)
-    return pd.DataFrame(rows, columns=None if rows else OperatingPoint.COLUMNS)
+    return pd.DataFrame(rows)
 
 
 def find(
