@@ -27,7 +27,8 @@ def replication(published):
 
 
 def test_the_published_figures_are_reproduced(replication):
-    assert replication.columns.tolist() == ["quantity", "published", "reproduced", "corrected"]
+    columns = ["quantity", "published", "reproduced", "corrected"]
+    assert replication.columns.tolist() == [*columns, "seal"]
     reproduced = replication.set_index("quantity").reproduced
     for quantity, value in REPRODUCED.items():
         assert reproduced[quantity] == pytest.approx(value, abs=5e-5), quantity
