@@ -159,8 +159,9 @@ def faults(both, cluster, tmp_path_factory) -> Iterator[dict[str, Future]]:
 def test_every_stage_went_through_the_queue(both):
     _, there, queued = both
     assert queued.returncode == 0, queued.text
-    # Data, network, two splits of two shards and their joining, cost, choice, evaluation, results.
-    assert queued.states == ["COMPLETED"] * 12
+    # Data, network, two splits of two shards and their joining, cost, choice, evaluation, results,
+    # learning curve, quality, frontier.
+    assert queued.states == ["COMPLETED"] * 15
     assert "Nothing to be done" in there.project.run("-n", check=True).stdout
 
 
