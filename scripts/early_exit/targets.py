@@ -104,6 +104,11 @@ class Candidates:
     def __len__(self) -> int:
         return len(self.thresholds)
 
+    @property
+    def columns(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Thresholds, right samples and cost."""
+        return self.thresholds, self.correct, self.cost
+
     def at(self, places: np.ndarray) -> Candidates:
         """The policies at ``places``."""
         return Candidates(self.thresholds[places], self.correct[places], self.cost[places])
