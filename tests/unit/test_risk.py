@@ -106,7 +106,7 @@ def test_nothing_is_promised_where_nothing_can_be():
     prices = make_costs(2).prices("macs")
     for method in (certified, certified_path):
         assert method.thresholds(samples, prices, [target]).tolist() == [[-np.inf]]
-        (certificate,) = method.certificates(samples, prices, [target])
+        ((_, certificate),) = method.certified(samples, prices, [target])
         assert certificate.p_value is None
         assert certificate.p_value_stopped > DELTA
 
@@ -124,7 +124,7 @@ def test_an_early_exit_that_is_better_counts():
 def test_an_accuracy_is_promised_by_the_error():
     samples = Samples(np.linspace(0, 1, 2000)[:, None], np.ones((2000, 2), bool))
     target = Target("accuracy", 0.98, DELTA)
-    (certificate,) = certified.certificates(samples, make_costs(2).prices("macs"), [target])
+    ((_, certificate),) = certified.certified(samples, make_costs(2).prices("macs"), [target])
     assert (certificate.loss, certificate.bound) == ("error", pytest.approx(0.02))
     assert certificate.p_value == pytest.approx(0.98**2000)
 

@@ -13,7 +13,7 @@ targets
 
 It returns an array of shape (targets, K-1): infinite where everybody leaves, minus infinite where
 nobody does. A module may also say which ``KINDS`` of targets it takes, and have a function
-``certificates`` of the same arguments that tells what each policy promises. Adding a method means
+``certified`` of the same arguments that gives each row with what it promises. Adding a method means
 one new module here and its name in ``rules/config.schema.yaml``.
 """
 
@@ -27,7 +27,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from early_exit.cost_model import CostModel
+from early_exit.cost_model import CostModel, Prices
 from early_exit.errors import InputError
 from early_exit.operating_point import simulate
 from early_exit.policy import Policy
@@ -100,9 +100,16 @@ def find(
     for own in ("macs", "ms"):
         asked = [t for t in taken if t.unit(unit) == own]
         if asked:
-            given = (samples, costs.prices(own), asked)
-            promises = module.certificates(*given) if hasattr(module, "certificates") else []
-            notes = [{f"certified_{k}": v for k, v in asdict(p).items()} for p in promises]
-            rows = zip(module.thresholds(*given), notes or [{}] * len(asked), strict=True)
-            found |= dict(zip(asked, rows, strict=True))
+            found |= zip(asked, _rows(module, samples, costs.prices(own), asked), strict=True)
     return [(target, *found[target]) for target in taken]
+
+
+def _rows(
+    module: Any, samples: Samples, prices: Prices, targets: Sequence[Target]
+) -> list[tuple[np.ndarray, dict[str, Any]]]:
+    if not hasattr(module, "certified"):
+        return [(row, {}) for row in module.thresholds(samples, prices, targets)]
+    return [
+        (row, {f"certified_{key}": value for key, value in asdict(promise).items()})
+        for row, promise in module.certified(samples, prices, targets)
+    ]

@@ -63,15 +63,13 @@ def thresholds(samples: Samples, prices: Prices, targets: Sequence[Target]) -> n
 
     Where nothing can be promised, nobody leaves early.
     """
-    return np.stack([found for found, _ in _certified(samples, targets)])
+    return np.stack([found for found, _ in certified(samples, prices, targets)])
 
 
-def certificates(samples: Samples, prices: Prices, targets: Sequence[Target]) -> list[Certificate]:
-    """The certificates of the same policies."""
-    return [certificate for _, certificate in _certified(samples, targets)]
-
-
-def _certified(samples: Samples, targets: Sequence[Target]) -> list[tuple[np.ndarray, Certificate]]:
+def certified(
+    samples: Samples, prices: Prices, targets: Sequence[Target]
+) -> list[tuple[np.ndarray, Certificate]]:
+    """The same thresholds, each with its certificate."""
     family = uniform_family(samples)
     return [certify(samples, family, target) for target in targets]
 

@@ -23,17 +23,13 @@ SEED = 0
 
 def thresholds(samples: Samples, prices: Prices, targets: Sequence[Target]) -> np.ndarray:
     """The boldest certified policy for each target; see the package for the signature."""
-    return np.stack([found for found, _ in _certified(samples, prices, targets)])
+    return np.stack([found for found, _ in certified(samples, prices, targets)])
 
 
-def certificates(samples: Samples, prices: Prices, targets: Sequence[Target]) -> list[Certificate]:
-    """The certificates of the same policies."""
-    return [certificate for _, certificate in _certified(samples, prices, targets)]
-
-
-def _certified(
+def certified(
     samples: Samples, prices: Prices, targets: Sequence[Target]
 ) -> list[tuple[np.ndarray, Certificate]]:
+    """The same thresholds, each with its certificate."""
     shuffled = np.random.default_rng(SEED).permutation(len(samples))
     fitting, testing = np.array_split(shuffled, 2)
     family = coordinate.path(samples.select(fitting), prices)
