@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -135,6 +136,30 @@ def with_ends(samples: Samples, prices: Prices, thresholds: np.ndarray) -> Candi
     ends = np.full((2, samples.exits - 1), np.inf)
     ends[0] = -np.inf
     return evaluate(samples, prices, np.concatenate([ends, thresholds]))
+
+
+def pick_by_level(
+    samples: Samples,
+    prices: Prices,
+    targets: Sequence[Target],
+    policy_for: Callable[[Samples, float], np.ndarray],
+    levels: np.ndarray,
+) -> np.ndarray:
+    """Thresholds (T, K-1) of a method that has a policy for each accuracy.
+
+    For an accuracy that policy; for a drop or a budget the best of those for ``levels``.
+    """
+    family = None
+    if any(target.kind != "accuracy" for target in targets):
+        family = with_ends(samples, prices, np.stack([policy_for(samples, a) for a in levels]))
+    return np.stack(
+        [
+            policy_for(samples, target.value)
+            if target.kind == "accuracy"
+            else pick(family, samples, prices, target)
+            for target in targets
+        ]
+    )
 
 
 def pick(candidates: Candidates, samples: Samples, prices: Prices, target: Target) -> np.ndarray:

@@ -14,7 +14,7 @@ import numpy as np
 
 from early_exit.cost_model import Prices
 from early_exit.samples import Samples
-from early_exit.targets import Target, pick, with_ends
+from early_exit.targets import Target, pick_by_level
 
 # The accuracies at the exits that a budget or a drop is met with.
 LEVELS = 200
@@ -25,18 +25,9 @@ def thresholds(samples: Samples, prices: Prices, targets: Sequence[Target]) -> n
 
     For a budget or a drop the best of the policies for 200 accuracies.
     """
-    found = None
-    rows = []
-    for target in targets:
-        if target.kind == "accuracy":
-            rows.append(cuts(samples, target.value))
-            continue
-        if found is None:
-            lowest = samples.correct.mean(axis=0).min()
-            levels = np.append(np.linspace(lowest, 1.0, LEVELS), np.inf)
-            found = with_ends(samples, prices, np.stack([cuts(samples, a) for a in levels]))
-        rows.append(pick(found, samples, prices, target))
-    return np.stack(rows)
+    lowest = samples.correct.mean(axis=0).min()
+    levels = np.append(np.linspace(lowest, 1.0, LEVELS), np.inf)
+    return pick_by_level(samples, prices, targets, cuts, levels)
 
 
 def cuts(samples: Samples, accuracy: float) -> np.ndarray:

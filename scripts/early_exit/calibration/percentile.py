@@ -14,7 +14,7 @@ import numpy as np
 
 from early_exit.cost_model import Prices
 from early_exit.samples import Samples
-from early_exit.targets import Target, pick, with_ends
+from early_exit.targets import Target, pick_by_level
 
 # The desired accuracies that a budget or a drop is met with.
 LEVELS = np.linspace(0.0, 1.0, 201)
@@ -25,17 +25,7 @@ def thresholds(samples: Samples, prices: Prices, targets: Sequence[Target]) -> n
 
     For a budget or a drop the best of the policies for 201 desired accuracies.
     """
-    found = None
-    rows = []
-    for target in targets:
-        if target.kind == "accuracy":
-            rows.append(percentiles(samples, target.value))
-            continue
-        if found is None:
-            levels = np.stack([percentiles(samples, level) for level in LEVELS])
-            found = with_ends(samples, prices, levels)
-        rows.append(pick(found, samples, prices, target))
-    return np.stack(rows)
+    return pick_by_level(samples, prices, targets, percentiles, LEVELS)
 
 
 def percentiles(samples: Samples, desired: float) -> np.ndarray:
