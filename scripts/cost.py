@@ -6,24 +6,21 @@ import torch
 
 from early_exit import networks
 from early_exit.cost import price
-from early_exit.engine import Engine
 from early_exit.files import sha256, write_json, write_table
 from early_exit.records import check_same_origin
-from stage_runner import read_manifest, run_stage, use_threads
+from stage_runner import read_manifest, ready_to_run, run_stage
 
 
 def main(snakemake):
-    settings, inference = snakemake.params.cost, dict(snakemake.params.inference)
-    threads, batch_size = use_threads(inference.pop("threads")), inference.pop("batch_size")
-    regroup = inference.pop("regroup")
-    engine = Engine(**inference)
+    settings = snakemake.params.cost
+    engine, inference, waits = ready_to_run(snakemake.params.inference)
     manifest, described = read_manifest(snakemake.input.manifest)
     network, made_by = networks.load(snakemake.input.network)
     check_same_origin(described, (snakemake.input.network, {"data": made_by["data"]}))
     costs = price(
         network,
         manifest["shape"],
-        sorted({*settings["batch_sizes"], batch_size}),
+        sorted({*settings["batch_sizes"], inference["batch_size"]}),
         settings["repeats"],
         snakemake.params.measure,
         engine,
@@ -35,10 +32,8 @@ def main(snakemake):
         "machine": platform.machine(),
         "processor": processor(),
         "torch": torch.__version__,
-        "threads": threads,
-        "batch_size": batch_size,
-        "regroup": engine.worth_waiting_for(batch_size) if regroup else 0,
         **inference,
+        "regroup": waits or 0,
         **settings,
     }
     write_json(snakemake.output.machine, machine)

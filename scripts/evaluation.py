@@ -4,7 +4,6 @@ import logging
 from dataclasses import asdict
 
 from early_exit import datasets, networks
-from early_exit.engine import Engine
 from early_exit.evaluation import (
     check,
     compare,
@@ -24,19 +23,16 @@ from stage_runner import (
     origin,
     read_manifest,
     read_split,
+    ready_to_run,
     run_stage,
-    use_threads,
     warn,
 )
 
 
 def main(snakemake):
     files, params = snakemake.input, snakemake.params
-    inference = dict(params.inference)
-    threads, batch_size = use_threads(inference.pop("threads")), inference.pop("batch_size")
-    regroup = inference.pop("regroup")
-    engine = Engine(**inference)
-    waits = engine.worth_waiting_for(batch_size) if regroup else None
+    engine, inference, waits = ready_to_run(params.inference)
+    batch_size = inference["batch_size"]
     chosen = read_json(files.policy, ["policy"])
     policy = Policy.from_json(chosen["policy"], files.policy)
     records = read_split(files.records, logits=policy.needs_logits)
@@ -61,14 +57,13 @@ def main(snakemake):
     result = evaluate(policy, records, run, agreement, costs, asdict(times))
     if doubt := doubtful_times(result):
         warn(doubt)
-    timing = {"threads": threads, "batch_size": batch_size, "regroup": regroup, **inference}
     identity = identity_of(records, files)
     with replacing(snakemake.output.samples) as temporary:
         samples_table(records, run).to_parquet(temporary, index=False)
     write_table(snakemake.output.per_exit, per_exit(policy, records, run, costs), identity)
     write_json(
         snakemake.output.evaluation,
-        result | {"doubt": doubt or None, "timing": timing, "identity": identity},
+        result | {"doubt": doubt or None, "timing": inference, "identity": identity},
     )
 
 

@@ -1,7 +1,6 @@
 """Stage speed: the policy against the whole network at every batch size; predictions checked."""
 
 from early_exit import datasets, networks
-from early_exit.engine import Engine
 from early_exit.files import read_json, sha256, write_json, write_table
 from early_exit.policy import Policy
 from early_exit.records import check_same_origin
@@ -17,17 +16,16 @@ from stage_runner import (
     origin,
     read_manifest,
     read_split,
+    ready_to_run,
     run_stage,
-    use_threads,
 )
 
 
 def main(snakemake):
     files, params, settings = snakemake.input, snakemake.params, snakemake.params.speed
-    inference = dict(params.inference)
-    threads, batch_size = use_threads(inference.pop("threads")), inference.pop("batch_size")
-    regroup = inference.pop("regroup")
-    engine, costs = Engine(**inference), costs_of(files)
+    engine, inference, _ = ready_to_run(params.inference)
+    batch_size, regroup = inference["batch_size"], inference["regroup"]
+    costs = costs_of(files)
     policy = Policy.from_json(read_json(files.policy, ["policy"])["policy"], files.policy)
     records = read_split(files.records, logits=policy.needs_logits)
     calibration = read_split(files.calibration, logits=policy.needs_logits)
@@ -58,7 +56,7 @@ def main(snakemake):
         engine,
         regroup,
     )
-    machine = read_json(files.machine) | {"threads": threads}
+    machine = read_json(files.machine) | {"threads": inference["threads"]}
     machine["as_published_ms"], machine["policy_ms"] = published, ours
     identity = identity_of(records, files)
     write_table(snakemake.output.speed, table, identity)

@@ -19,6 +19,7 @@ from early_exit.errors import InputError
 
 if TYPE_CHECKING:
     from early_exit.cost_model import CostModel
+    from early_exit.engine import Engine
     from early_exit.policy import Policy
     from early_exit.records import Records
 
@@ -98,6 +99,20 @@ def use_threads(threads: int) -> int:
     threads = max(1, min(threads, processors()))
     torch.set_num_threads(threads)
     return threads
+
+
+def ready_to_run(inference: dict[str, Any]) -> tuple[Engine, dict[str, Any], int | None]:
+    """The engine of the setting `inference`, and torch's threads set.
+
+    With it the setting as it was taken (threads are those that are there), and how many samples
+    that are left of batches wait for each other.
+    """
+    from early_exit.engine import Engine
+
+    taken = inference | {"threads": use_threads(inference["threads"])}
+    engine = Engine(*(taken[key] for key in ("device", "precision", "memory_format")))
+    waits = engine.worth_waiting_for(taken["batch_size"]) if taken["regroup"] else None
+    return engine, taken, waits
 
 
 def _keep_freed_memory() -> None:
