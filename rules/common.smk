@@ -66,6 +66,7 @@ wildcard_constraints:
     shard=r"\d+",
     shards=r"\d+",
     method="[a-z_]+",
+    cut=r"\d+",
 
 
 def begin():
@@ -290,6 +291,12 @@ def asking(pattern, path):
     """The files of `pattern` for each experiment that is run and has something at this setting."""
     wanted = [n for n in CONFIGURATION.run if lookup_setting(n, path)]
     return expand(pattern, experiment=wanted)
+
+
+def smaller_networks(wildcards):
+    """The network cut after each exit that the experiment is compared at, trained alone."""
+    cuts = experiment(wildcards)["baselines"]["exits"]
+    return expand("results/{{experiment}}/baselines/network_{cut}.safetensors", cut=cuts)
 
 
 def learning_curves():

@@ -23,6 +23,7 @@ RULES = {
     "temperature": {"temperature", "fit_temperatures"},
     "frontier": {"frontier", "find_frontier", "measure_frontier", "draw_frontier"},
     "quality": {"quality", "measure_quality", "draw_quality"},
+    "baselines": {"baselines", "train_baseline", "measure_baselines", "draw_baselines"},
     "study": {"study", "study_methods", "summarise_study", "draw_study"},
     "evaluation": {"evaluate", "evaluate_policy", "simulate_policies"},
     "summary": {"summarise", "write_summary"},
@@ -168,6 +169,30 @@ def test_the_speed_of_every_batch_size(finished):
     assert "times as fast" in finished.path("figures/speed.txt").read_text()
     # It is an extra: what was finished stays finished.
     assert finished.planned() == {}
+
+
+def test_policies_are_held_against_smaller_networks(finished):
+    settings = {"exits": [1, 3], "method": "uniform", "budgets": 3}
+    finished.edit("config.yaml", "    evaluation:", f"    baselines: {settings}\n    evaluation:")
+    finished.run("--cores", "2", "baselines", check=True)
+    table = pd.read_csv(finished.path("baselines/baselines.csv"))
+    assert table.kind.value_counts().to_dict() == {
+        "policy": 3,
+        "smaller network": 2,
+        "whole network": 1,
+    }
+    assert "up to exit 3: " in finished.path("figures/baselines.txt").read_text()
+    left = {path.name for path in finished.path("baselines").iterdir()}
+    assert left == {"baselines.csv"} | {
+        f"{name}_{cut}.{end}"
+        for cut in (1, 3)
+        for name, end in (("network", "safetensors"), ("training", "csv"))
+    }
+    # It is an extra: what was finished stays finished.
+    assert finished.planned() == {}
+    finished.edit("config.yaml", "[1, 3]", "[7]")
+    refused = finished.run("--cores", "2", "baselines")
+    assert "has no exit 7 to be cut after; its exits are 1 to 6" in refused.stderr
 
 
 def test_a_trained_network_ships_with_its_card(finished):
