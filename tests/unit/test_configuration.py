@@ -54,7 +54,7 @@ def test_every_setting_has_a_default_and_a_description():
             assert value.get("description"), f"{path}.{key}"
             if "properties" in value:
                 check(value, f"{path}.{key}")
-            else:
+            elif key not in part.get("required", []):
                 assert "default" in value, f"{path}.{key}"
 
     check(SCHEMA["$defs"]["experiment"], "experiment")
