@@ -98,7 +98,7 @@ def read_foreign(
     if isinstance(columns, Records):
         return columns
     kind = _kind(columns, where, labelled)
-    length = len(columns[kind])
+    length = len(columns[KINDS[kind][0]])
     index = _index(columns, length, where)
     identity = {"split": split}
     if kind == "given":
@@ -132,8 +132,8 @@ def describe(
     dict
         ``dataset`` ("records"), ``classes`` (``None`` where only right and wrong are known),
         ``class_names``, ``files``, ``settings``, ``exits``, ``samples``, and for an uncertainty of
-        its own ``measure`` and ``span``, the least and the largest on calibration; and ``digest``,
-        a SHA-256 over all of these.
+        its own ``measure`` and ``span``, the least and the largest at the exits that have a
+        threshold, on calibration; and ``digest``, a SHA-256 over all of these.
 
     Raises
     ------
@@ -182,7 +182,9 @@ def describe(
         "samples": {"calibration": len(calibration), "test": len(test)},
     }
     if calibration.given:
-        span = [float(calibration.entropy.min()), float(calibration.entropy.max())]
+        # The last exit takes whoever is left; it has no threshold.
+        seen = calibration.entropy[:, : max(1, exits - 1)]
+        span = [float(seen.min()), float(seen.max())]
         manifest |= {"measure": calibration.identity["measure"], "span": span}
     text = json.dumps(manifest, sort_keys=True).encode()
     return manifest | {"digest": hashlib.sha256(text).hexdigest()}
