@@ -213,7 +213,7 @@ def _read(path: str | os.PathLike, split: str) -> dict[str, np.ndarray] | Record
 def _read_npz(path: str | os.PathLike) -> dict[str, np.ndarray]:
     wanted = {"index", *(name for kind in KINDS.values() for name in kind)}
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with open(path, "rb") as raw, np.load(raw, allow_pickle=False) as file:
             return {name: file[name] for name in file.files if name in wanted}
     except (OSError, ValueError, KeyError, EOFError, MemoryError) as error:
         raise _damaged(path, error) from error
@@ -313,11 +313,13 @@ def _logits(
             " records.class_names or the other split"
         )
     _check_classes(logits.shape[2], where)
-    logits = logits.astype(np.float32)
+    with np.errstate(over="ignore"):
+        logits = logits.astype(np.float32)
     if not np.isfinite(logits).all():
         raise InputError(f"{where}: a logit is too large for single precision; scale them")
     if "labels" in columns:
         label = _whole_numbers(columns["labels"], (len(logits),), "labels", where)
+        check_labels(label, logits.shape[2], where, whole=True)
         return from_logits(index, label, logits, identity)
     identity = identity | {"classes": logits.shape[2], "exits": logits.shape[1]}
     unknown = np.full(len(logits), -1)

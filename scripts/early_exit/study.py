@@ -110,7 +110,7 @@ def compare(
         others = Samples.of(select(records, there), seen)
         for method in methods:
             start = time.perf_counter()
-            found = find(method, samples, costs, targets)
+            found = find(method, samples, costs, targets, costs.unit)
             seconds = time.perf_counter() - start
             for target, thresholds, _ in found:
                 point = _measured(thresholds, target, samples, others, costs)
