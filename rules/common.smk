@@ -256,7 +256,7 @@ def headlines():
         if path.exists():
             summary = json.loads(path.read_text())
             own, whole = summary["selected"], summary["static"]
-            if summary["simulated"]:
+            if summary.get("simulated"):
                 cost = f"by the records, {saved(own, whole)}"
             else:
                 cost = (

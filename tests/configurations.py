@@ -98,7 +98,7 @@ def settings(config, name, key):
 def of_records(config):
     """Take out what does not go with records, or without them."""
     for name, own in config["experiments"].items():
-        if own.get("records"):
+        if settings(config, name, "records"):
             for key in OF_NETWORKS:
                 own.pop(key, None)
         if not settings(config, name, "records") and settings(config, name, "measure") == "given":

@@ -116,6 +116,10 @@ def configure(config: dict[str, Any], schema: dict[str, Any]) -> Configuration:
     experiments = {}
     for name, own in settings["experiments"].items():
         experiments[name] = merge(base, own)
+        if experiments[name]["records"]:
+            # Defaults that are there for networks are no concern of these.
+            plain = schema_defaults(experiment_schema)
+            experiments[name] |= {key: own.get(key, plain[key]) for key in OF_NETWORKS}
         _check(experiments[name], experiment_schema, schema, f"experiments.{name}")
         _check_records(experiments[name], own, f"experiments.{name}")
     run = _as_list(settings["run"])
@@ -134,7 +138,7 @@ def _check_records(settings: dict[str, Any], own: dict[str, Any], where: str) ->
                 " network it must be entropy, max_probability or margin"
             )
         return
-    needless = [key for key in OF_NETWORKS if key in own and own.get("records")]
+    needless = [key for key in OF_NETWORKS if key in own]
     if needless:
         raise InputError(
             f"config: {where}.{needless[0]}: does not apply to an experiment with `records`, which"

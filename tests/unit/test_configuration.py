@@ -76,6 +76,36 @@ def test_a_replicate_is_trained_even_where_there_is_a_checkpoint():
     assert found.experiment("published")["network"]["checkpoint"]
 
 
+RECORDS = {"calibration": "a.npz", "test": "b.npz", "costs": "c.csv"}
+
+
+def test_defaults_for_networks_do_not_reach_an_experiment_of_records():
+    config = changed("experiments/mine", {"records": RECORDS})
+    config["defaults"] |= {"replication": True, "exits": {"shards": 3}, "sweep": {"points": 9}}
+    own = configure(config, SCHEMA).experiment("mine")
+    assert (own["replication"], own["exits"]["shards"], own["sweep"]["points"]) == (False, 1, 9)
+    assert own["records"] == RECORDS
+    assert configure(config, SCHEMA).experiment("digits")["records"] is None
+
+
+@pytest.mark.parametrize(
+    ("experiment", "run", "message"),
+    [
+        ({"records": RECORDS, "seed": 3}, "mine", "mine.seed: does not apply to an experiment w"),
+        ({"records": RECORDS}, "mine@3", "run: mine@3: mine is made of records"),
+        ({"measure": "given"}, "mine", "mine.measure: given, but that is what `records` come with"),
+        ({"records": {"test": "x"}}, "mine", "mine.records: needs the key 'calibration'"),
+        ({"records": RECORDS | {"class_names": ["a"]}}, "mine", "class_names: .* at least 2"),
+        ({"records": "x.npz"}, "mine", "mine.records: 'x.npz', but must be a map or null"),
+    ],
+)
+def test_a_mistake_about_records_is_named(experiment, run, message):
+    config = changed("experiments/mine", experiment) | {"run": run}
+    with pytest.raises(InputError, match=message) as error:
+        configure(config, SCHEMA)
+    assert "\n" not in str(error.value)
+
+
 @pytest.mark.parametrize("empty", ["defaults", "experiments/digits", "experiments/new"])
 def test_a_key_with_nothing_after_it_means_no_settings(empty):
     configure(changed(empty, None), SCHEMA)
