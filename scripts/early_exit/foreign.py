@@ -98,7 +98,8 @@ def read_foreign(
     if isinstance(columns, Records):
         return columns
     kind = _kind(columns, where, labelled)
-    length = len(columns[KINDS[kind][0]])
+    first = columns[KINDS[kind][0]]
+    length = len(first) if first.ndim else 0
     index = _index(columns, length, where)
     identity = {"split": split}
     if kind == "given":

@@ -157,6 +157,7 @@ LOGITS, LABELS = logits_and_labels()
         ({"logits": LOGITS * np.where(np.arange(400) == 9, np.nan, 1)[:, None, None]}, "row 9"),
         ({"logits": LOGITS.astype(float) * 1e39}, "too large for single precision"),
         ({"index": np.arange(3)}, r"index of shape \(3,\)"),
+        ({"logits": np.array(3.0)}, "no samples; records need a row"),
         ({"labels": np.array([{}] * 400)}, "cannot be read"),
     ],
 )
