@@ -74,6 +74,7 @@ wildcard_constraints:
     shard=r"\d+",
     shards=r"\d+",
     method="[a-z_]+",
+    cut=r"\d+",
 
 
 def begin():
@@ -399,6 +400,12 @@ def fitted_temperatures():
     """The temperatures of each experiment that is run and has logits to fit them to."""
     wanted = [n for n in CONFIGURATION.run if has_logits(n)]
     return expand("results/{experiment}/temperature/temperatures.json", experiment=wanted)
+
+
+def smaller_networks(wildcards):
+    """The network cut after each exit that the experiment is compared at, trained alone."""
+    cuts = experiment(wildcards)["baselines"]["exits"]
+    return expand("results/{{experiment}}/baselines/network_{cut}.safetensors", cut=cuts)
 
 
 def learning_curves():

@@ -1,4 +1,4 @@
-"""Stage network, trained: all exits jointly, on the train split alone."""
+"""Stage network, trained: all exits jointly, or one alone, on the train split only."""
 
 from pathlib import Path
 
@@ -18,18 +18,25 @@ def main(snakemake):
     torch.manual_seed(params.seed)
     name = params.network["name"]
     network = networks.build(name, manifest["classes"], manifest["shape"])
+    recipe, cut = dict(params.training), snakemake.wildcards.get("cut")
+    if cut:
+        network = networks.cut(network, int(cut))
+        # Of several exits' weights, and of a teacher, nothing is left.
+        recipe |= {"exit_weights": None, "distillation": 0.0}
     identity = {
         "network": name,
         "classes": manifest["classes"],
         "shape": manifest["shape"],
         "data": manifest["digest"],
-        "training": params.training,
+        "training": recipe,
         "seed": params.seed,
+        **({"cut": int(cut)} if cut else {}),
     }
     # Beside the output, and no output itself: Snakemake deletes those of a job that failed.
-    path = Path(snakemake.output.network).with_name("training_state.pt")
+    output = Path(snakemake.output.network)
+    path = output.with_name(output.stem.replace("network", "training_state") + ".pt")
     saved = SavedState(path, identity | {"code": params.code})
-    log = train(network, data, Recipe(**params.training), params.seed, params.device, saved)
+    log = train(network, data, Recipe(**recipe), params.seed, params.device, saved)
     networks.save(network, snakemake.output.network, identity)
     made_by = {"network": sha256(snakemake.output.network), "data": manifest["digest"]}
     write_table(snakemake.output.log, log, made_by)

@@ -45,7 +45,7 @@ STRICT = validators.extend(
 # What an experiment of records from elsewhere has no use for.
 OF_NETWORKS = (
     *("seed", "replicates", "dataset", "network", "training", "inference"),
-    *("exits", "cost", "evaluation", "speed", "replication"),
+    *("exits", "cost", "evaluation", "speed", "replication", "baselines"),
 )
 REPLICATE = re.compile(r"(?P<name>[^@]+)@(?P<seed>\d+)")
 

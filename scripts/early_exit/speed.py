@@ -21,7 +21,7 @@ from early_exit.operating_point import simulate
 from early_exit.policy import Policy
 from early_exit.records import Records
 from early_exit.stopwatch import milliseconds
-from early_exit.timing import time_policy
+from early_exit.timing import in_turns, time_policy
 
 # How the published experiment runs: every stage and head, plainly.
 AS_PUBLISHED = Engine("cpu", "fp32", "contiguous")
@@ -169,13 +169,7 @@ def predicted_against_measured(
     runners = [EarlyExitRunner(network, policy, engine, waits) for policy in policies]
     starts = range(0, max(1, min(pictures, len(images)) - size + 1), size)
     batches = [engine.pictures(images[start : start + size]) for start in starts]
-    times = np.zeros((ROUNDS, len(runners)))
-    for runner in runners:
-        runner.run(batches[:2])
-    for turn in range(ROUNDS):
-        for number in np.roll(np.arange(len(runners)), turn):
-            times[turn, number] = milliseconds(runners[number].run, batches, engine=engine)
-    measured = np.median(times, axis=0) / sum(map(len, batches))
+    measured = in_turns([runner.run for runner in runners], batches, engine, ROUNDS)
     points = [simulate(policy, records, costs) for policy in policies]
     predicted = np.array([point.ms for point in points])
     return pd.DataFrame(

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,6 +17,8 @@ from early_exit.stopwatch import milliseconds
 
 # How often each way is timed.
 ROUNDS = 3
+# A way to run a list of batches.
+Way = Callable[[list[torch.Tensor]], Any]
 
 
 @dataclass(frozen=True)
@@ -70,7 +73,7 @@ def time_policy(
     starts = starts[:: max(1, len(starts) // most_batches)][:most_batches]
     batches = [engine.pictures(images[start : start + batch_size]) for start in starts]
     runner = EarlyExitRunner(network, policy, engine, regroup)
-    ways = [*_whole_network(network), runner.run]
+    ways = [whole_network(network), _every_head(network), runner.run]
     for way in ways:
         way(batches[:2])
     times, parts = np.zeros((rounds, 3)), np.zeros((rounds, 2, policy.exits))
@@ -87,8 +90,24 @@ def time_policy(
     return Timing(float(static), float(all_heads), float(early), float(ideal))
 
 
-def _whole_network(network: MultiExitNetwork) -> list[Callable]:
-    """Batch by batch, with the last head alone, and with every head."""
+def in_turns(
+    ways: Sequence[Way], batches: list[torch.Tensor], engine: Engine, rounds: int
+) -> np.ndarray:
+    """Median milliseconds a sample of each way of running ``batches``, after a warm-up.
+
+    They take turns, ``rounds`` times, another going first each time.
+    """
+    for way in ways:
+        way(batches[:2])
+    times = np.zeros((rounds, len(ways)))
+    for turn in range(rounds):
+        for number in np.roll(np.arange(len(ways)), turn):
+            times[turn, number] = milliseconds(ways[number], batches, engine=engine)
+    return np.median(times, axis=0) / sum(map(len, batches))
+
+
+def whole_network(network: MultiExitNetwork) -> Way:
+    """Batch by batch, with the last head alone."""
 
     @torch.inference_mode()
     def static(batches: list[torch.Tensor]) -> None:
@@ -97,12 +116,18 @@ def _whole_network(network: MultiExitNetwork) -> list[Callable]:
                 features = stage(features)
             network.heads[-1](features).argmax(dim=1)
 
+    return static
+
+
+def _every_head(network: MultiExitNetwork) -> Way:
+    """Batch by batch, with every head."""
+
     @torch.inference_mode()
     def all_heads(batches: list[torch.Tensor]) -> None:
         for batch in batches:
             network(batch)
 
-    return [static, all_heads]
+    return all_heads
 
 
 @torch.inference_mode()

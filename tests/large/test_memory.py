@@ -10,6 +10,7 @@ import json
 import resource
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,16 +22,18 @@ from early_exit.calibration import calibrate
 from early_exit.cost_model import CostModel
 from early_exit.evaluation import points_on_test
 from early_exit.figures import save
-from early_exit.policy import ExitRule
-from early_exit.selection import policy_of
+from early_exit.operating_point import policy_of
+from early_exit.policy import ExitRule, whole_network
 from early_exit.sweep import sweep, threshold_grid
+from early_exit.targets import Target
 
 pytestmark = pytest.mark.large
 
 SAMPLES, EXITS, CLASSES = 1_000_000, 10, 10
 SHARDS = 4
 LIMIT_GB = 4.0
-METHODS = ("percentile", "uniform")
+METHODS = ("percentile", "uniform", "accuracy_target")
+SEES = whole_network("entropy", ExitRule.BELOW, EXITS)
 STAGES = ("joined", "swept", *METHODS, "evaluated", "drawn")
 
 
@@ -83,15 +86,16 @@ def swept(folder: Path) -> int:
     """A hundred thresholds under both rules, as the stage sweep does."""
     read = records.read_records(folder / "test.parquet")
     grid = threshold_grid("entropy", CLASSES, 100)
-    tables = [sweep(read, prices(), "entropy", rule, grid) for rule in ExitRule]
+    both = [replace(SEES, rule=rule) for rule in ExitRule]
+    tables = [sweep(read, prices(), sees, grid) for sees in both]
     pd.concat(tables).to_csv(folder / "sweep.csv", index=False)
     return len(read)
 
 
 def calibrated(method: str, folder: Path) -> int:
-    """One desired accuracy, by one method."""
+    """One accuracy, by one method."""
     read = records.read_records(folder / "test.parquet")
-    table = calibrate(method, read, prices(), [0.7], "entropy", ExitRule.BELOW)
+    table = calibrate(method, read, prices(), [Target("accuracy", 0.7)], SEES)
     table.to_csv(folder / f"{method}.csv", index=False)
     return len(read)
 
@@ -99,7 +103,7 @@ def calibrated(method: str, folder: Path) -> int:
 def evaluated(folder: Path) -> int:
     """All calibrated policies on the records."""
     tables = [pd.read_csv(folder / f"{method}.csv") for method in METHODS]
-    chosen = policy_of(tables[0].iloc[0])
+    chosen = policy_of(tables[0].iloc[0], SEES)
     read = records.read_records(folder / "test.parquet")
     points_on_test(tables, chosen, read, prices()).to_csv(folder / "points.csv", index=False)
     return len(read)

@@ -28,6 +28,7 @@ def job(tmp_path):
     folder = tmp_path / "network"
     return SimpleNamespace(
         threads=2,
+        wildcards={},
         input=SimpleNamespace(manifest=str(manifest)),
         output=SimpleNamespace(
             network=str(folder / "network.safetensors"), log=str(folder / "training.csv")

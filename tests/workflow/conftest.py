@@ -30,7 +30,18 @@ SMALL = {
     "calibration": {"methods": ["percentile"], "targets": [0.3, 0.6, 0.9]},
     "selection": {"criterion": "most_accurate", "latency_budget_ms": 1000.0},
     "frontier": {"methods": ["uniform", "certified"], "budgets": 4},
+    "study": {
+        "splits": 2,
+        "measures": ["margin"],
+        "methods": ["uniform", "exact_grid", "certified"],
+        "targets": [{"macs_share": 0.5}, {"drop": 0.05}],
+        "sizes": [200, 400],
+    },
+    "speed": {"batch_sizes": [1, 16], "pictures": 32, "policies": 4, "precisions": ["fp32"]},
+    "baselines": {"exits": [1, 3], "method": "uniform", "budgets": 3},
 }
+# What a plain run leaves out.
+EXTRAS = ("study", "scaling", "speed", "baselines", "ship")
 
 
 @dataclass
@@ -114,6 +125,16 @@ def finished(finished_once, tmp_path) -> Project:
     folder = tmp_path / "finished"
     shutil.copytree(finished_once.folder, folder, symlinks=True)
     return Project(folder)
+
+
+@pytest.fixture(scope="session")
+def extras_once(finished_once, tmp_path_factory) -> Project:
+    """A finished run with all that a plain one leaves out. Not to be changed."""
+    folder = tmp_path_factory.mktemp("extras") / "finished"
+    shutil.copytree(finished_once.folder, folder, symlinks=True)
+    project = Project(folder)
+    project.run("--cores", "2", *EXTRAS, check=True)
+    return project
 
 
 @pytest.fixture(scope="session")

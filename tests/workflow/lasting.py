@@ -11,6 +11,11 @@ import pandas as pd
 
 # Names of columns and keys that hold times, or checksums of files that do.
 TIMED = re.compile(r"ms|second|speed|timing|doubt|costs|seal|regroup")
+# Columns of tables that measure speed.
+MEASURED = {
+    *("static", "all_heads", "dynamic", "ideal", "overhead", "break_even"),
+    *("predicted", "measured", "error", "megabytes"),
+}
 # Figures that show no time.
 UNTIMED = ("exit_accuracy", "reliability", "frontier")
 
@@ -29,7 +34,8 @@ def lasting(folder: Path) -> dict[str, Any]:
 def _content(path: Path) -> Any:
     if path.suffix == ".csv":
         table = pd.read_csv(path)
-        return table[[name for name in table if not TIMED.search(name)]].to_csv()
+        kept = [name for name in table if not TIMED.search(name) and name not in MEASURED]
+        return table[kept].to_csv()
     if path.suffix == ".json":
         return _untimed(json.loads(path.read_text()))
     if path.parent.name == "figures" and path.stem not in UNTIMED:

@@ -148,7 +148,7 @@ def test_nothing_is_computed_again_and_an_edit_computes_what_depends_on_it(ran):
     assert ran.planned("summarise") == {}
 
 
-@pytest.mark.parametrize("target", ["network", "speed", "ship", "replicates"])
+@pytest.mark.parametrize("target", ["network", "speed", "ship", "replicates", "baselines"])
 def test_what_needs_a_network_says_so(ran, target):
     line = fails(ran, "-n", target)
     assert line.startswith(f"error: {target}: mine is made of records")

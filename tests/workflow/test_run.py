@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 
 import numpy as np
 import pandas as pd
@@ -23,6 +24,7 @@ RULES = {
     "temperature": {"temperature", "fit_temperatures"},
     "frontier": {"frontier", "find_frontier", "measure_frontier", "draw_frontier"},
     "quality": {"quality", "measure_quality", "draw_quality"},
+    "baselines": {"baselines", "train_baseline", "measure_baselines", "draw_baselines"},
     "study": {"study", "study_methods", "summarise_study", "draw_study"},
     "evaluation": {"evaluate", "evaluate_policy", "simulate_policy", "simulate_policies"},
     "summary": {"summarise", "write_summary"},
@@ -127,22 +129,17 @@ def test_the_quality_of_each_exit(finished_once):
     assert all(s <= p + 1e-9 for s, p in zip(losses["scaled"], losses["unscaled"], strict=True))
 
 
-def test_the_study_compares_methods_without_a_pass(finished):
-    study = {
-        "splits": 2,
-        "measures": ["margin"],
-        "methods": ["uniform", "exact_grid", "certified"],
-        "targets": [{"macs_share": 0.5}, {"drop": 0.05}],
-    }
-    finished.edit("config.yaml", "    evaluation:", f"    study: {study}\n    evaluation:")
-    plan = finished.planned("study")
+def test_the_study_compares_methods_without_a_pass(finished_once, extras_once):
+    plan = finished_once.planned("study")
     assert plan == {"draw_study": 1, "study": 1, "study_methods": 2, "summarise_study": 1}
-    finished.run("--cores", "2", "study", check=True)
-    table = pd.read_csv(finished.path("study/study.csv"))
+    table = pd.read_csv(extras_once.path("study/study.csv"))
     assert len(table) == 2 * (2 * 2 + 1)
     assert table[table.method == "uniform"].against_uniform.eq(0).all()
     assert table[table.method == "exact_grid"].optimality_gap.eq(0).all()
-    assert finished.planned() == {}
+
+
+def test_extras_leave_what_was_finished_finished(extras_once):
+    assert extras_once.planned() == {}
 
 
 def test_temperatures_reach_the_policy_and_the_run(finished):
@@ -157,42 +154,57 @@ def test_temperatures_reach_the_policy_and_the_run(finished):
     assert evaluation["agreement"]["different"] == 0
 
 
-def test_the_speed_of_every_batch_size(finished):
-    settings = {"batch_sizes": [1, 16], "pictures": 32, "policies": 4, "precisions": ["fp32"]}
-    finished.edit("config.yaml", "    evaluation:", f"    speed: {settings}\n    evaluation:")
-    finished.run("--cores", "2", "speed", check=True)
-    speed = pd.read_csv(finished.path("speed/speed.csv"))
+def test_the_speed_of_every_batch_size(extras_once):
+    speed = pd.read_csv(extras_once.path("speed/speed.csv"))
     assert speed.batch_size.tolist() == [1, 16]
     assert (speed[["static", "all_heads", "dynamic", "ideal"]] > 0).all(axis=None)
-    assert len(pd.read_csv(finished.path("speed/predicted.csv"))) == 4
-    assert "times as fast" in finished.path("figures/speed.txt").read_text()
-    # It is an extra: what was finished stays finished.
-    assert finished.planned() == {}
+    assert len(pd.read_csv(extras_once.path("speed/predicted.csv"))) == 4
+    assert "times as fast" in extras_once.path("figures/speed.txt").read_text()
 
 
-def test_a_trained_network_ships_with_its_card(finished):
-    finished.run("--cores", "2", "ship", check=True)
-    folder = finished.folder / "checkpoints"
+def test_policies_are_held_against_smaller_networks(extras_once):
+    table = pd.read_csv(extras_once.path("baselines/baselines.csv"))
+    assert table.kind.value_counts().to_dict() == {
+        "policy": 3,
+        "smaller network": 2,
+        "whole network": 1,
+    }
+    assert "up to exit 3: " in extras_once.path("figures/baselines.txt").read_text()
+    left = {path.name for path in extras_once.path("baselines").iterdir()}
+    assert left == {"baselines.csv"} | {
+        f"{name}_{cut}.{end}"
+        for cut in (1, 3)
+        for name, end in (("network", "safetensors"), ("training", "csv"))
+    }
+
+
+def test_an_exit_that_is_not_there_cannot_be_cut_after(finished):
+    finished.configure(run="small", experiments={"small": SMALL | {"baselines": {"exits": [7]}}})
+    refused = finished.run("--cores", "2", "baselines")
+    assert "has no exit 7 to be cut after; its exits are 1 to 6" in refused.stderr
+
+
+def test_a_trained_network_ships_with_its_card(extras_once):
+    folder = extras_once.folder / "checkpoints"
     names = sorted(path.name for path in folder.iterdir())
     assert names == [
         f"branchynet-digits.{suffix}" for suffix in ("csv", "json", "md", "safetensors")
     ]
-    shipped, trained = folder / names[3], finished.path("network/network.safetensors")
+    shipped, trained = folder / names[3], extras_once.path("network/network.safetensors")
     assert shipped.read_bytes() == trained.read_bytes()
-    assert (folder / names[0]).read_bytes() == finished.path("network/training.csv").read_bytes()
+    log = extras_once.path("network/training.csv")
+    assert (folder / names[0]).read_bytes() == log.read_bytes()
     card = json.loads((folder / names[1]).read_text())
-    summary = json.loads(finished.path("summary.json").read_text())
+    summary = json.loads(extras_once.path("summary.json").read_text())
     assert [row["accuracy_test"] for row in card["exits"]] == summary["per_exit_accuracy"]
     assert card["exits"][-1]["macs"] == summary["static"]["macs"]
     assert card["file"]["bytes"] == shipped.stat().st_size
     assert card["command"] in (folder / names[2]).read_text()
     assert f"{summary['per_exit_accuracy'][2]:.2%}" in (folder / names[2]).read_text()
-    # It is an extra: what was finished stays finished.
-    assert finished.planned() == {}
 
 
-def test_a_shipped_network_is_imported_and_its_replicate_trained(finished):
-    finished.run("--cores", "2", "ship", check=True)
+def test_a_shipped_network_is_imported_and_its_replicate_trained(extras_once, finished):
+    shutil.copytree(extras_once.folder / "checkpoints", finished.folder / "checkpoints")
     network = {"name": "branchynet", "checkpoint": "checkpoints/branchynet-digits.safetensors"}
     finished.configure(run="new", experiments={"new": SMALL | {"network": network}})
     plan = finished.planned("network", "--config", "run=[new,new@0]")

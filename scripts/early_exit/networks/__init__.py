@@ -71,6 +71,25 @@ def build(name: str, classes: int, shape: list[int]) -> MultiExitNetwork:
     return network
 
 
+def cut(network: MultiExitNetwork, exit_number: int) -> MultiExitNetwork:
+    """The stages up to an exit, from 1, with that exit's head alone: a smaller network of one exit.
+
+    Raises
+    ------
+    InputError
+        If there is no such exit.
+    """
+    if not 0 < exit_number <= len(network.heads):
+        raise InputError(
+            f"network: has no exit {exit_number} to be cut after; its exits are 1 to"
+            f" {len(network.heads)}"
+        )
+    smaller = MultiExitNetwork()
+    smaller.stages = nn.ModuleList([nn.Sequential(*network.stages[:exit_number])])
+    smaller.heads = nn.ModuleList([network.heads[exit_number - 1]])
+    return smaller
+
+
 def load_checkpoint(network: MultiExitNetwork, path: str | os.PathLike) -> None:
     """Load a PyTorch state dict or a ``.safetensors`` file, strictly; no code in it is run.
 
@@ -173,6 +192,8 @@ def load(path: str | os.PathLike) -> tuple[MultiExitNetwork, dict[str, Any]]:
             f"{path}: damaged, or no network of this workflow ({error}); delete it and run again"
         ) from error
     network = build(identity["network"], identity["classes"], identity["shape"])
+    if "cut" in identity:
+        network = cut(network, identity["cut"])
     _load_state(network, state, path)
     return network.eval(), identity
 
