@@ -59,7 +59,7 @@ docs: setup
 
 setup: $(INSTALLED)
 
-$(INSTALLED): requirements.txt requirements-dev.txt constraints.txt
+$(INSTALLED): requirements-core.txt requirements.txt requirements-dev.txt constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 	  echo "$(PYTHON) is older than Python 3.11; name a newer one: make PYTHON=python3.12 run"; exit 1; }
 	$(PYTHON) -m venv $(VENV)

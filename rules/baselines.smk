@@ -6,6 +6,7 @@ rule baselines:
     """Target: accuracy against time, of the policies and of smaller networks trained alone."""
     input:
         asking("results/{experiment}/figures/baselines.svg", "baselines/exits"),
+        with_network("baselines"),
 
 
 rule train_baseline:

@@ -4,6 +4,7 @@ import json
 import os
 import re
 import sys
+from functools import cache
 from pathlib import Path
 
 import yaml
@@ -19,6 +20,7 @@ sys.path.append(str(SCRIPTS))
 from early_exit.configuration import configure
 from early_exit.errors import InputError
 from early_exit.fingerprint import fingerprint
+from early_exit.foreign_files import holds_logits, side_file
 import live_runs
 from stage_runner import processors
 
@@ -45,13 +47,19 @@ CONFIGURATION = checked_configuration()
 
 
 EXPERIMENTS = CONFIGURATION.experiments
-REPLICATES = rf"({'|'.join(EXPERIMENTS)})@\d+"
+# Experiments that are records from elsewhere have no network, and no replicates.
+RECORDS = [n for n in EXPERIMENTS if EXPERIMENTS[n]["records"]]
+NETWORKS = [n for n in EXPERIMENTS if n not in RECORDS]
+REPLICATES = rf"({'|'.join(NETWORKS) or '(?!)'})@\d+"
 # Patterns for the experiments whose network is imported, and for those that train it. Replicates do,
 # and nothing matches where no experiment has a checkpoint.
-IMPORTED = "|".join(n for n in EXPERIMENTS if EXPERIMENTS[n]["network"]["checkpoint"]) or "(?!)"
+IMPORTED = "|".join(n for n in NETWORKS if EXPERIMENTS[n]["network"]["checkpoint"]) or "(?!)"
 TRAINED = "|".join(
-    [n for n in EXPERIMENTS if not EXPERIMENTS[n]["network"]["checkpoint"]] + [REPLICATES]
+    [n for n in NETWORKS if not EXPERIMENTS[n]["network"]["checkpoint"]] + [REPLICATES]
 )
+# Patterns for all that have a network, and for those that have records instead.
+WITH_NETWORK = f"{IMPORTED}|{TRAINED}"
+FROM_RECORDS = "|".join(RECORDS) or "(?!)"
 
 
 def names(chosen):
@@ -61,7 +69,7 @@ def names(chosen):
 
 
 wildcard_constraints:
-    experiment=f"{IMPORTED}|{TRAINED}",
+    experiment=f"{WITH_NETWORK}|{FROM_RECORDS}",
     split="train|calibration|test",
     shard=r"\d+",
     shards=r"\d+",
@@ -78,6 +86,13 @@ def begin():
             " (--directory)"
         )
     live_runs.started(remote=not workflow.local_exec)
+    for name in CONFIGURATION.run:
+        if not has_logits(name):
+            print(
+                f"{name}: its records hold no logits: quality, temperatures and measures that need"
+                " them are left out",
+                file=sys.stderr,
+            )
 
 
 def experiment(wildcards):
@@ -211,9 +226,13 @@ def study_settings(wildcards):
 
 def studied(wildcards):
     """The study's tables, one for each measure with and without temperatures."""
-    measures = experiment(wildcards)["study"]["measures"]
+    own = experiment(wildcards)
     pattern = "results/{{experiment}}/study/{measure}_{scaling}.csv"
-    return expand(pattern, measure=measures, scaling=["plain", "scaled"])
+    if not has_logits(wildcards.experiment):
+        # What the records hold is all that there is to compare.
+        recorded = "given" if own["measure"] == "given" else "entropy"
+        return expand(pattern, measure=recorded, scaling="plain")
+    return expand(pattern, measure=own["study"]["measures"], scaling=["plain", "scaled"])
 
 
 def stated(*figures):
@@ -238,11 +257,84 @@ def headlines():
         if path.exists():
             summary = json.loads(path.read_text())
             own, whole = summary["selected"], summary["static"]
-            yield (
-                f"{name}: {own['accuracy']:.2%} accurate at {own['macs'] / 1e6:.2f} M MACs,"
-                f" {own['speedup']:.2f} times as fast as the whole network"
-                f" ({whole['accuracy']:.2%}, {whole['macs'] / 1e6:.2f} M). See {path.parent}/"
+            if summary.get("simulated"):
+                cost = f"by the records, {saved(own, whole)}"
+            else:
+                cost = (
+                    f"at {own['macs'] / 1e6:.2f} M MACs, {own['speedup']:.2f} times as fast as the"
+                    f" whole network ({whole['accuracy']:.2%}, {whole['macs'] / 1e6:.2f} M)"
+                )
+            yield f"{name}: {own['accuracy']:.2%} accurate {cost}. See {path.parent}/"
+
+
+def saved(own, whole):
+    """What a simulated policy saves, in the units that there are prices in."""
+    words = []
+    if own["macs"] is not None:
+        words.append(f"{own['macs'] / 1e6:.2f} of {whole['macs'] / 1e6:.2f} M MACs")
+    if own["ms_per_sample_predicted"] is not None:
+        times = own["ms_per_sample_predicted"], whole["ms_per_sample_predicted"]
+        words.append("{:.3f} of {:.3f} ms predicted".format(*times))
+    return f"{', '.join(words)} (the whole network: {whole['accuracy']:.2%})"
+
+
+def with_network(stage, *patterns):
+    """The files of `patterns` for each experiment that is run; each must have a network."""
+
+    def files(wildcards):
+        for name in CONFIGURATION.run:
+            if name in RECORDS:
+                sys.exit(
+                    f"error: {stage}: {name} is made of records, there is no network; leave it out"
+                    f" (--config run=...) or the target {stage}"
+                )
+        return [path for pattern in patterns for path in each(pattern)]
+
+    return files
+
+
+def given_file(what):
+    """One of the files of an experiment that is made of records; it must be there."""
+
+    def path(wildcards):
+        key = what.format(**wildcards)
+        found = experiment(wildcards)["records"][key]
+        if not Path(found).is_file():
+            sys.exit(
+                f"error: config: experiments.{wildcards.experiment}.records.{key}: there is no file"
+                f" {found} (paths start from {Path.cwd().name}/, where snakemake runs)"
             )
+        return found
+
+    return path
+
+
+def beside_costs(wildcards):
+    """What lies beside the cost table of another experiment, and belongs to it; else nothing."""
+    return side_file(experiment(wildcards)["records"]["costs"]) or []
+
+
+def network_name(wildcards):
+    """The network's name; of records from elsewhere none is known."""
+    own = experiment(wildcards)
+    return None if own["records"] else own["network"]["name"]
+
+
+def class_names(wildcards):
+    """The names of the classes of an experiment that is made of records, where it names them."""
+    return experiment(wildcards)["records"].get("class_names")
+
+
+def asked_measure(wildcards, input):
+    """The measure, for a check: another one is no reason to read the records again."""
+    return experiment(wildcards)["measure"]
+
+
+@cache
+def has_logits(name):
+    """Whether the records of an experiment have logits, or will have them where they are needed."""
+    given = CONFIGURATION.experiment(name)["records"]
+    return given is None or all(holds_logits(given[split]) for split in ("calibration", "test"))
 
 
 def each(pattern, **wildcards):
@@ -264,6 +356,11 @@ def checkpoint(wildcards):
 def temperatures(wildcards):
     """The exits' temperatures where the experiment scales them; else nothing."""
     scaled = experiment(wildcards)["temperature_scaling"]
+    if scaled and not has_logits(wildcards.experiment):
+        sys.exit(
+            f"error: config: experiments.{wildcards.experiment}.temperature_scaling: the records"
+            " have no logits to be scaled; set it to false"
+        )
     return "results/{experiment}/temperature/temperatures.json" if scaled else []
 
 
@@ -293,6 +390,18 @@ def asking(pattern, path):
     return expand(pattern, experiment=wanted)
 
 
+def asking_quality():
+    """The reliability of each experiment that is run, asks for it, and has logits to tell it."""
+    wanted = [n for n in CONFIGURATION.run if lookup_setting(n, "quality") and has_logits(n)]
+    return expand("results/{experiment}/figures/reliability.svg", experiment=wanted)
+
+
+def fitted_temperatures():
+    """The temperatures of each experiment that is run and has logits to fit them to."""
+    wanted = [n for n in CONFIGURATION.run if has_logits(n)]
+    return expand("results/{experiment}/temperature/temperatures.json", experiment=wanted)
+
+
 def smaller_networks(wildcards):
     """The network cut after each exit that the experiment is compared at, trained alone."""
     cuts = experiment(wildcards)["baselines"]["exits"]
@@ -308,6 +417,8 @@ def learning_curves():
 def replicate_tables(wildcards):
     """The table of replicates of each experiment that is run."""
     for name in CONFIGURATION.run:
+        if name in RECORDS:
+            sys.exit(f"error: replicates: {name} is made of records, there is nothing to train")
         if name not in EXPERIMENTS:
             base = name.partition("@")[0]
             sys.exit(f"error: replicates: {name} is a replicate itself; --config run={base}")
@@ -329,6 +440,8 @@ def checkpoint_stem(wildcards):
 def shipped(wildcards):
     """What says that each experiment that is run was shipped; each must train its network."""
     for name in CONFIGURATION.run:
+        if name in RECORDS:
+            sys.exit(f"error: ship: {name} is made of records, there is no network")
         if not re.fullmatch(TRAINED, name):
             sys.exit(
                 f"error: ship: {name} does not train its network, it has a checkpoint; --config"

@@ -19,6 +19,8 @@ rule measure_cost:
         "results/{experiment}/logs/cost.log",
     benchmark:
         "results/{experiment}/benchmarks/cost.tsv"
+    wildcard_constraints:
+        experiment=WITH_NETWORK,
     conda:
         "../envs/environment.yaml"
     # All of them: what runs beside it would be measured too.
@@ -32,3 +34,26 @@ rule measure_cost:
         measure=setting("measure"),
     script:
         "../scripts/cost.py"
+
+
+rule import_costs:
+    """Take the cost table that came with records from elsewhere."""
+    input:
+        manifest="results/{experiment}/data/manifest.json",
+        table=given_file("costs"),
+        beside=beside_costs,
+    output:
+        costs="results/{experiment}/cost/cost.csv",
+        machine="results/{experiment}/cost/cost.json",
+    log:
+        "results/{experiment}/logs/records_costs.log",
+    benchmark:
+        "results/{experiment}/benchmarks/records_costs.tsv"
+    wildcard_constraints:
+        experiment=FROM_RECORDS,
+    conda:
+        "../envs/analysis.yaml"
+    params:
+        code=code("records_costs"),
+    script:
+        "../scripts/records_costs.py"

@@ -15,6 +15,8 @@ rule prepare_data:
         "results/{experiment}/logs/data.log",
     benchmark:
         "results/{experiment}/benchmarks/data.tsv"
+    wildcard_constraints:
+        experiment=WITH_NETWORK,
     conda:
         "../envs/environment.yaml"
     params:
@@ -24,3 +26,28 @@ rule prepare_data:
         data_dir=data_dir,
     script:
         "../scripts/data.py"
+
+
+rule describe_records:
+    """Note what an experiment's records from elsewhere are, and check that they belong together."""
+    input:
+        calibration=given_file("calibration"),
+        test=given_file("test"),
+        costs=given_file("costs"),
+        beside=beside_costs,
+    output:
+        manifest="results/{experiment}/data/manifest.json",
+    log:
+        "results/{experiment}/logs/records_describe.log",
+    benchmark:
+        "results/{experiment}/benchmarks/records_describe.tsv"
+    wildcard_constraints:
+        experiment=FROM_RECORDS,
+    conda:
+        "../envs/analysis.yaml"
+    params:
+        code=code("records_describe", "uncertainty.{measure}"),
+        class_names=class_names,
+        measure=asked_measure,
+    script:
+        "../scripts/records_describe.py"

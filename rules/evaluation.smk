@@ -2,7 +2,7 @@
 
 
 rule evaluate:
-    """Target: the chosen policy of each experiment, really run on the test split."""
+    """Target: the chosen policy of each experiment, on the test split; really run, or simulated."""
     input:
         each("results/{experiment}/evaluation/evaluation.json"),
         each("results/{experiment}/evaluation/operating_points.csv"),
@@ -25,6 +25,8 @@ rule evaluate_policy:
         "results/{experiment}/logs/evaluation.log",
     benchmark:
         "results/{experiment}/benchmarks/evaluation.tsv"
+    wildcard_constraints:
+        experiment=WITH_NETWORK,
     conda:
         "../envs/environment.yaml"
     # All of them: what runs beside it would be measured too.
@@ -44,6 +46,32 @@ rule evaluate_policy:
         data_dir=data_dir,
     script:
         "../scripts/evaluation.py"
+
+
+rule simulate_policy:
+    """The chosen policy on the test split of records from elsewhere; there is no network to run."""
+    input:
+        manifest="results/{experiment}/data/manifest.json",
+        policy="results/{experiment}/selection/policy.json",
+        records="results/{experiment}/exits/test.parquet",
+        costs="results/{experiment}/cost/cost.csv",
+        machine="results/{experiment}/cost/cost.json",
+    output:
+        evaluation="results/{experiment}/evaluation/evaluation.json",
+        samples="results/{experiment}/evaluation/samples.parquet",
+        per_exit="results/{experiment}/evaluation/per_exit.csv",
+    log:
+        "results/{experiment}/logs/evaluation_simulated.log",
+    benchmark:
+        "results/{experiment}/benchmarks/evaluation_simulated.tsv"
+    wildcard_constraints:
+        experiment=FROM_RECORDS,
+    conda:
+        "../envs/analysis.yaml"
+    params:
+        code=code("evaluation_simulated", "uncertainty.{measure}"),
+    script:
+        "../scripts/evaluation_simulated.py"
 
 
 rule simulate_policies:

@@ -19,7 +19,7 @@ rule record_exits:
     benchmark:
         "results/{experiment}/benchmarks/exits_{split}.tsv"
     wildcard_constraints:
-        experiment=names(lambda own: own["exits"]["shards"] == 1),
+        experiment=names(lambda own: own["exits"]["shards"] == 1 and not own["records"]),
     conda:
         "../envs/environment.yaml"
     threads: threads("inference/threads")
@@ -47,7 +47,7 @@ rule record_shard:
     benchmark:
         "results/{experiment}/benchmarks/exits_{split}_{shard}_of_{shards}.tsv"
     wildcard_constraints:
-        experiment=names(lambda own: own["exits"]["shards"] > 1),
+        experiment=names(lambda own: own["exits"]["shards"] > 1 and not own["records"]),
     conda:
         "../envs/environment.yaml"
     threads: threads("inference/threads")
@@ -77,10 +77,32 @@ rule join_shards:
     benchmark:
         "results/{experiment}/benchmarks/exits_{split}_joined.tsv"
     wildcard_constraints:
-        experiment=names(lambda own: own["exits"]["shards"] > 1),
+        experiment=names(lambda own: own["exits"]["shards"] > 1 and not own["records"]),
     conda:
         "../envs/analysis.yaml"
     params:
         code=code("exits_join"),
     script:
         "../scripts/exits_join.py"
+
+
+rule import_records:
+    """Take a split's records from elsewhere, every number checked."""
+    input:
+        manifest="results/{experiment}/data/manifest.json",
+        records=given_file("{split}"),
+    output:
+        records="results/{experiment}/exits/{split}.parquet",
+    log:
+        "results/{experiment}/logs/records_{split}.log",
+    benchmark:
+        "results/{experiment}/benchmarks/records_{split}.tsv"
+    wildcard_constraints:
+        experiment=FROM_RECORDS,
+        split="calibration|test",
+    conda:
+        "../envs/analysis.yaml"
+    params:
+        code=code("records_import"),
+    script:
+        "../scripts/records_import.py"

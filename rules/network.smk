@@ -4,7 +4,7 @@
 rule network:
     """Target: the network of each experiment, imported or trained."""
     input:
-        each("results/{experiment}/network/network.safetensors"),
+        with_network("network", "results/{experiment}/network/network.safetensors"),
 
 
 rule ship:

@@ -4,7 +4,7 @@
 rule quality:
     """Target: reliability, calibration error and ranking of each exit, drawn."""
     input:
-        asking("results/{experiment}/figures/reliability.svg", "quality"),
+        asking_quality(),
 
 
 rule measure_quality:

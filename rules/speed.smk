@@ -5,8 +5,11 @@
 rule speed:
     """Target: the speed table of each experiment, with the check of predictions (`make bench`)."""
     input:
-        each("results/{experiment}/speed/speed.csv"),
-        each("results/{experiment}/figures/speed.svg"),
+        with_network(
+            "speed",
+            "results/{experiment}/speed/speed.csv",
+            "results/{experiment}/figures/speed.svg",
+        ),
 
 
 rule measure_speed:

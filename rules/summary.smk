@@ -25,6 +25,6 @@ rule write_summary:
         "../envs/analysis.yaml"
     params:
         code=code("summary"),
-        network=setting("network/name"),
+        network=network_name,
     script:
         "../scripts/summary.py"

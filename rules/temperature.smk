@@ -4,7 +4,7 @@
 rule temperature:
     """Target: the temperatures of each experiment's exits."""
     input:
-        each("results/{experiment}/temperature/temperatures.json"),
+        fitted_temperatures(),
 
 
 rule fit_temperatures:

@@ -11,7 +11,8 @@ def main(snakemake):
     records, sees = read_seen(snakemake.input, params)
     targets = [Target.parse(target, params.delta) for target in params.targets]
     method, costs = snakemake.wildcards.method, costs_of(snakemake.input)
-    points = calibrate(method, records, costs, targets, sees, params.cost)
+    unit = costs.weighed_in(params.cost)
+    points = calibrate(method, records, costs, targets, sees, unit)
     write_table(snakemake.output.points, points, identity_of(records, snakemake.input))
 
 

@@ -167,6 +167,22 @@ def read_manifest(
     return manifest, (str(path), {"data": manifest["digest"]})
 
 
+def read_described(path: Any, what: str, file: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The manifest of records from elsewhere, and the identity of what is made of them.
+
+    Raises
+    ------
+    InputError
+        If ``file`` is not the one that the manifest describes as ``what``.
+    """
+    from early_exit.files import sha256
+
+    manifest, _ = read_manifest(path)
+    if manifest.get("files", {}).get(what) != sha256(file):
+        raise InputError(f"{file}: not the file that {path} describes; delete {path} and run again")
+    return manifest, {"network": manifest["digest"], "data": manifest["digest"]}
+
+
 def read_split(path: Any, logits: bool = False) -> Records:
     """The records of the split that a file is named after.
 
@@ -201,11 +217,12 @@ def read_seen(files: Any, params: Any) -> tuple[Records, Policy]:
     input `temperatures` where logits are scaled.
     """
     from early_exit.files import read_json
-    from early_exit.policy import ExitRule, whole_network
+    from early_exit.policy import RECORDED, ExitRule, whole_network
     from early_exit.records import check_same_origin
 
     scaled = files.get("temperatures")
-    records = read_split(files.records, logits=params.measure != "entropy" or bool(scaled))
+    logits = params.measure not in RECORDED or bool(scaled)
+    records = read_split(files.records, logits=logits)
     identities = [(files.records, records.identity), origin(files.machine)]
     temperatures = None
     if scaled:

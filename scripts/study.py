@@ -1,34 +1,36 @@
 """Stage study, first part: every method on many splits of the pooled records, by one measure."""
 
 from early_exit.files import write_table
-from early_exit.policy import ExitRule, whole_network
+from early_exit.policy import RECORDED, ExitRule, whole_network
 from early_exit.records import check_same_origin
-from early_exit.study import compare, pool
-from early_exit.targets import Target
+from early_exit.study import asked, compare, pool
 from stage_runner import costs_of, identity_of, origin, read_split, run_stage
 
 
 def main(snakemake):
     files, params, wildcards = snakemake.input, snakemake.params, snakemake.wildcards
     settings = params.study
-    calibration, test = (read_split(p, logits=True) for p in (files.calibration, files.test))
+    scaled = wildcards.scaling == "scaled"
+    logits = scaled or wildcards.measure not in RECORDED
+    calibration, test = (read_split(p, logits=logits) for p in (files.calibration, files.test))
     check_same_origin(
         (files.calibration, calibration.identity),
         (files.test, test.identity),
         origin(files.machine),
     )
     sees = whole_network(wildcards.measure, ExitRule(params.exit_rule), calibration.exits)
+    costs = costs_of(files)
     runs = compare(
         pool(calibration, test),
-        costs_of(files),
+        costs,
         sees,
-        wildcards.scaling == "scaled",
+        scaled,
         settings["methods"],
-        [Target.parse(target, params.delta) for target in settings["targets"]],
+        asked(settings["targets"], params.delta, costs),
         settings["calibration"] or len(calibration),
         settings["splits"],
     )
-    own = {"measure": wildcards.measure, "scaled": wildcards.scaling == "scaled"}
+    own = {"measure": wildcards.measure, "scaled": scaled}
     identity = identity_of(calibration, files) | {"split": "pooled"}
     write_table(snakemake.output.runs, runs.assign(**own), identity)
 

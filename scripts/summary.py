@@ -24,7 +24,7 @@ def main(snakemake):
         calibration,
         test,
         read_json(files.policy, ["policy"]),
-        read_json(files.evaluation, ["selected"]),
+        read_json(files.evaluation, ["selected", "simulated"]),
     )
     identity = {"costs": origin(files.policy)[1]["costs"]} | identity_of(test, files)
     write_json(snakemake.output.summary, summary | {"identity": identity})

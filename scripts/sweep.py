@@ -15,7 +15,9 @@ def main(snakemake):
     settings = snakemake.params.sweep
     records, sees = read_seen(snakemake.input, snakemake.params)
     costs = costs_of(snakemake.input)
-    grid = threshold_grid(sees.measure, records.classes, settings["points"])
+    grid = threshold_grid(
+        sees.measure, records.classes, settings["points"], records.identity.get("span")
+    )
     both = [replace(sees, rule=rule) for rule in ExitRule]
     curves = [sweep(records, costs, seen, grid) for seen in both]
     identity = identity_of(records, snakemake.input)

@@ -8,6 +8,8 @@ from pathlib import Path
 import yaml
 from hypothesis import strategies as st
 
+from early_exit.configuration import OF_NETWORKS
+
 ROOT = Path(__file__).parents[1]
 SCHEMA = yaml.safe_load((ROOT / "rules/config.schema.yaml").read_text())
 EXPERIMENT = SCHEMA["$defs"]["experiment"]
@@ -87,6 +89,22 @@ KINDS = {
 }
 
 
+def settings(config, name, key):
+    """A setting as the experiment or the defaults have it; None where neither sets it."""
+    own, base = config["experiments"][name], config.get("defaults", {})
+    return own.get(key, base.get(key))
+
+
+def of_records(config):
+    """Take out what does not go with records, or without them."""
+    for name, own in config["experiments"].items():
+        if settings(config, name, "records"):
+            for key in OF_NETWORKS:
+                own.pop(key, None)
+        if not settings(config, name, "records") and settings(config, name, "measure") == "given":
+            own["measure"] = "entropy"
+
+
 @st.composite
 def configurations(draw):
     """Whole configurations; what one key asks of another, which types cannot tell, is given."""
@@ -95,6 +113,10 @@ def configurations(draw):
     replicate = st.sampled_from(names).flatmap(
         lambda name: st.integers(0, 9).map(lambda seed: f"{name}@{seed}")
     )
+    of_records(config)
+    # Of records there are no replicates.
+    recorded = {name for name in names if settings(config, name, "records")}
+    replicate = replicate.filter(lambda name: name.partition("@")[0] not in recorded)
     config["run"] = draw(st.lists(st.sampled_from(names) | replicate, min_size=1, max_size=3))
     for own in [config.get("defaults", {}), *config["experiments"].values()]:
         limits = {"accuracy_floor": 0.5, "latency_budget_ms": 1.0, "certified_bound": 0.1}

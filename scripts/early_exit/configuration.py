@@ -42,6 +42,11 @@ STRICT = validators.extend(
         "integer", lambda _, value: isinstance(value, int) and not isinstance(value, bool)
     ),
 )
+# What an experiment of records from elsewhere has no use for.
+OF_NETWORKS = (
+    *("seed", "replicates", "dataset", "network", "training", "inference"),
+    *("exits", "cost", "evaluation", "speed", "replication", "baselines"),
+)
 REPLICATE = re.compile(r"(?P<name>[^@]+)@(?P<seed>\d+)")
 
 
@@ -72,7 +77,7 @@ class Configuration:
         Raises
         ------
         InputError
-            If there is no such experiment.
+            If there is no such experiment, or it has nothing that a seed could change.
         """
         replicate = REPLICATE.fullmatch(name)
         base = replicate["name"] if replicate else name
@@ -81,6 +86,11 @@ class Configuration:
         settings = self.experiments[base]
         if not replicate:
             return settings
+        if settings["records"]:
+            raise InputError(
+                f"config: run: {name}: {base} is made of records, so there is nothing to train with"
+                f" another seed; run {base}"
+            )
         return merge(settings, {"seed": int(replicate["seed"]), "network": {"checkpoint": None}})
 
 
@@ -106,12 +116,34 @@ def configure(config: dict[str, Any], schema: dict[str, Any]) -> Configuration:
     experiments = {}
     for name, own in settings["experiments"].items():
         experiments[name] = merge(base, own)
+        if experiments[name]["records"]:
+            # Defaults that are there for networks are no concern of these.
+            plain = schema_defaults(experiment_schema)
+            experiments[name] |= {key: own.get(key, plain[key]) for key in OF_NETWORKS}
         _check(experiments[name], experiment_schema, schema, f"experiments.{name}")
+        _check_records(experiments[name], own, f"experiments.{name}")
     run = _as_list(settings["run"])
     configuration = Configuration(run, Path(settings["data_dir"]).expanduser(), experiments)
     for name in run:
         _check(configuration.experiment(name), experiment_schema, schema, name)
     return configuration
+
+
+def _check_records(settings: dict[str, Any], own: dict[str, Any], where: str) -> None:
+    """What a schema cannot tell of an experiment of records; ``own`` is what it sets itself."""
+    if not settings["records"]:
+        if settings["measure"] == "given":
+            raise InputError(
+                f"config: {where}.measure: given, but that is what `records` come with; with a"
+                " network it must be entropy, max_probability or margin"
+            )
+        return
+    needless = [key for key in OF_NETWORKS if key in own]
+    if needless:
+        raise InputError(
+            f"config: {where}.{needless[0]}: does not apply to an experiment with `records`, which"
+            " has no network; take one of the two out"
+        )
 
 
 def _without_nulls(config: dict[str, Any]) -> dict[str, Any]:

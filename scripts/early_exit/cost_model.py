@@ -37,6 +37,11 @@ class CostModel:
         Of the batches in which the network is run.
     regroup
         What is left of a batch waits until so many samples do; 0 lets batches thin out.
+
+    Notes
+    -----
+    Prices that came with records may be in one unit alone. What counts in the other is NaN then:
+    empty in tables, null in JSON.
     """
 
     stage_macs: np.ndarray
@@ -52,6 +57,19 @@ class CostModel:
     def exits(self) -> int:
         """K, the number of exits."""
         return len(self.stage_macs)
+
+    @property
+    def unit(self) -> str:
+        """What shares of the whole network are taken of: ``macs``, or ``ms`` where that is all."""
+        return "macs" if self.knows("macs") else "ms"
+
+    def weighed_in(self, asked: str) -> str:
+        """The unit for ``calibration.cost``: its default, MACs, is time where that is all."""
+        return self.unit if asked == "macs" else asked
+
+    def knows(self, unit: str) -> bool:
+        """Whether there are prices in ``macs`` or ``ms``."""
+        return bool(np.isfinite(self.stage_macs if unit == "macs" else self.stage_ms).all())
 
     def macs(self, policy: Policy) -> np.ndarray:
         """MACs of a sample that leaves at each exit under ``policy``, shape (K,)."""
@@ -81,7 +99,19 @@ class CostModel:
         return (reach * self._prices(policy, sizes)).sum(axis=-1)
 
     def prices(self, unit: str) -> Prices:
-        """What thresholds are weighed by: MACs, or milliseconds in full batches."""
+        """What thresholds are weighed by: MACs, or milliseconds in full batches.
+
+        Raises
+        ------
+        InputError
+            If there are no prices in that unit.
+        """
+        if not self.knows(unit):
+            raise InputError(
+                f"costs: given in {self.unit} alone, and something is asked for in {unit}"
+                " (calibration.cost, calibration.targets, study.targets): ask for it in"
+                f" {self.unit}, or add a column {unit} to the cost table (records.costs)"
+            )
         if unit == "macs":
             return Prices(self, unit, self.stage_macs, self.head_macs)
         whole = np.full(self.exits, self.batch_size)
@@ -224,7 +254,8 @@ def read_costs(path: str | os.PathLike, batch_size: int, regroup: int = 0) -> Co
     Raises
     ------
     InputError
-        If a stage or head is missing, or a price is not a positive number.
+        If a stage or head is missing, or a price is not a positive number. One of the two units may
+        be empty throughout.
     """
     table = read_table(path, COLUMNS)
     exits = sorted(table.exit.unique())
@@ -237,8 +268,9 @@ def read_costs(path: str | os.PathLike, batch_size: int, regroup: int = 0) -> Co
             f"{path}: needs a stage, a head and an overhead for each exit and batch size; delete it"
             " and run again"
         )
-    numbers = prices[COLUMNS[3:]].to_numpy(float)
-    if not (np.isfinite(numbers).all() and (numbers >= 0).all()):
+    known = [name for name in COLUMNS[3:] if not prices[name].isna().all()]
+    numbers = prices[known].to_numpy(float)
+    if not (known and np.isfinite(numbers).all() and (numbers >= 0).all()):
         raise InputError(f"{path}: a price is not a positive number; delete it and run again")
 
     def grid(part: str, column: str) -> np.ndarray:

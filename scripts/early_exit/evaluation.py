@@ -81,41 +81,66 @@ def evaluate(
     policy: Policy,
     records: Records,
     run: Outcomes,
-    agreement: Agreement,
+    agreement: Agreement | None,
     costs: CostModel,
-    measured: Mapping[str, float],
+    measured: Mapping[str, float] | None,
 ) -> dict[str, Any]:
     """What a run gave: accuracy with its interval, costs, shares, and the whole network beside it.
 
     Parameters
     ----------
+    agreement
+        Of the run with the records; ``None`` where the run is simulated from them.
     measured
         Milliseconds a sample of the ``static`` network, of the ``policy``, of its ``ideal`` and of
-        the network with ``all_heads``.
+        the network with ``all_heads``; ``None`` where there is no network to measure.
+
+    Returns
+    -------
+    dict
+        What is not known is ``None``; nothing that was not measured stands where it would be.
+        ``speedup`` is measured, ``speedup_predicted`` follows from the prices in milliseconds.
     """
+    times = measured or dict.fromkeys(("static", "all_heads", "policy", "ideal"))
     correct = int((run.prediction == records.label).sum())
     point = of_exits_taken(policy, run.exit, correct, costs)
     whole = simulate(policy.whole, records, costs)
     return {
         "samples": point.samples,
-        "agreement": asdict(agreement),
+        "simulated": measured is None,
+        "agreement": agreement and asdict(agreement),
         "static": {
             "accuracy": whole.accuracy,
-            "macs": whole.macs,
-            "ms_per_sample": measured["static"],
-            "ms_per_sample_all_heads": measured["all_heads"],
+            "macs": _known(whole.macs),
+            "ms_per_sample": times["static"],
+            "ms_per_sample_predicted": _known(whole.ms),
+            "ms_per_sample_all_heads": times["all_heads"],
         },
         "selected": {
             "accuracy": point.accuracy,
             "accuracy_interval": list(wilson_interval(correct, point.samples)),
-            "macs": point.macs,
-            "ms_per_sample": measured["policy"],
-            "ms_per_sample_predicted": point.ms,
-            "ms_per_sample_ideal": measured["ideal"],
-            "speedup": measured["static"] / measured["policy"],
+            "macs": _known(point.macs),
+            "ms_per_sample": times["policy"],
+            "ms_per_sample_predicted": _known(point.ms),
+            "ms_per_sample_ideal": times["ideal"],
+            "speedup": times["static"] / times["policy"] if measured else None,
+            "speedup_predicted": _known(whole.ms / point.ms),
             "exit_shares": point.exit_shares.tolist(),
         },
     }
+
+
+def _known(cost: float) -> float | None:
+    """A cost for JSON: ``None`` where there are no prices in its unit."""
+    return float(cost) if np.isfinite(cost) else None
+
+
+def simulated(policy: Policy, records: Records) -> Outcomes:
+    """What a run of the policy would give, by the records."""
+    uncertainty = records.uncertainty(policy.measure, policy.temperatures)
+    taken = policy.exits_taken(uncertainty)
+    rows = np.arange(len(records))
+    return Outcomes(records.prediction[rows, taken], taken, uncertainty[rows, taken])
 
 
 def doubtful_times(result: dict[str, Any], most: float = 1.5) -> str:

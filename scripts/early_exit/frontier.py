@@ -14,7 +14,7 @@ import pandas as pd
 
 from early_exit.calibration import calibrate
 from early_exit.cost_model import CostModel
-from early_exit.operating_point import policy_of, simulate
+from early_exit.operating_point import COLUMN, policy_of, simulate
 from early_exit.policy import ExitRule, Policy
 from early_exit.records import Records
 from early_exit.statistics import wilson_interval
@@ -28,11 +28,14 @@ AS_PUBLISHED, CORRECTED, WHOLE = "as published", "published, rule corrected", "w
 
 
 def budgets(costs: CostModel, points: int) -> list[Target]:
-    """Shares of the whole network's MACs, from the cheapest policy to the whole network."""
-    prices = costs.prices("macs")
+    """Shares of the whole network's MACs, from the cheapest policy to the whole network.
+
+    Of its milliseconds, where prices are in those alone.
+    """
+    prices = costs.prices(costs.unit)
     least = (prices.stage[0] + prices.head[0]) / prices.whole
     shares = np.geomspace(min(1.0, least * (1 + 1e-6)), 1.0, points)
-    return [Target("macs_share", float(share)) for share in shares]
+    return [Target(f"{costs.unit}_share", float(share)) for share in shares]
 
 
 def policies(
@@ -52,13 +55,13 @@ def policies(
     targets = budgets(costs, points) + [Target("drop", drop, delta) for drop in DROPS]
     tables = []
     for method in methods:
-        table = calibrate(method, records, costs, targets, sees)
-        by_budget = table[table.target_kind == "macs_share"]
+        table = calibrate(method, records, costs, targets, sees, costs.unit)
+        by_budget = table[table.target_kind == f"{costs.unit}_share"]
         tables.append(by_budget if len(by_budget) else table)
     desired = [Target("accuracy", PUBLISHED_DESIRED)]
     for name, rule in ((AS_PUBLISHED, ExitRule.ABOVE), (CORRECTED, ExitRule.BELOW)):
         published = replace(sees, rule=rule).whole
-        table = calibrate("percentile", records, costs, desired, published)
+        table = calibrate("percentile", records, costs, desired, published, costs.unit)
         tables.append(table.assign(method=name))
     whole = simulate(sees.whole, records, costs).row()
     tables.append(pd.DataFrame([{"method": WHOLE, **whole}]))
@@ -73,12 +76,16 @@ def on_test(chosen: pd.DataFrame, sees: Policy, records: Records, costs: CostMod
     pandas.DataFrame
         ``method``, ``target_kind``, ``target``; ``accuracy`` with its 95 % Wilson interval
         (``accuracy_low``, ``accuracy_high``), ``macs`` and ``macs_share`` (of the whole network),
-        measured on ``records``; ``calibration_accuracy`` and ``calibration_macs_share``.
+        measured on ``records``; ``calibration_accuracy`` and ``calibration_macs_share``. Where
+        prices are in milliseconds alone, ``ms_per_sample``, ``ms_share`` and
+        ``calibration_ms_share`` instead.
     """
-    whole = costs.prices("macs").whole
+    unit, whole = costs.unit, costs.prices(costs.unit).whole
+    column = COLUMN[unit]
     rows = []
     for _, row in chosen.iterrows():
         point = simulate(policy_of(row, sees), records, costs)
+        cost = point.row()[column]
         low, high = wilson_interval(point.correct, point.samples)
         rows.append(
             {
@@ -86,10 +93,10 @@ def on_test(chosen: pd.DataFrame, sees: Policy, records: Records, costs: CostMod
                 "accuracy": point.accuracy,
                 "accuracy_low": low,
                 "accuracy_high": high,
-                "macs": point.macs,
-                "macs_share": point.macs / whole,
+                column: cost,
+                f"{unit}_share": cost / whole,
                 "calibration_accuracy": row.accuracy,
-                "calibration_macs_share": row.macs / whole,
+                f"calibration_{unit}_share": row[column] / whole,
             }
         )
     return pd.DataFrame(rows)

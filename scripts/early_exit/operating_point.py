@@ -13,6 +13,9 @@ from early_exit.cost_model import CostModel
 from early_exit.policy import ExitRule, Policy
 from early_exit.records import Records
 
+# Where a unit's mean cost of a sample stands in a table of operating points.
+COLUMN = {"macs": "macs", "ms": "ms_per_sample"}
+
 
 @dataclass(frozen=True)
 class OperatingPoint:
@@ -27,7 +30,8 @@ class OperatingPoint:
     exit_shares
         Shape (K,), the share of samples leaving at each exit; they add up to 1.
     macs, ms
-        Mean multiply-accumulates, and predicted milliseconds, of a sample.
+        Mean multiply-accumulates, and predicted milliseconds, of a sample; NaN where there are no
+        prices in that unit.
     """
 
     # What every table of operating points has, thresholds and shares apart.

@@ -19,6 +19,8 @@ from early_exit.errors import InputError
 
 NEVER = "never"
 ALWAYS = "always"
+# Measures that are columns of the records; the others are computed from logits.
+RECORDED = ("entropy", "given")
 
 
 class ExitRule(Enum):
@@ -96,8 +98,8 @@ class Policy:
 
     @property
     def needs_logits(self) -> bool:
-        """Whether the records' entropies do not suffice to simulate it."""
-        return self.measure != "entropy" or self.temperatures is not None
+        """Whether what the records hold besides logits does not suffice to simulate it."""
+        return self.measure not in RECORDED or self.temperatures is not None
 
     @property
     def whole(self) -> Policy:

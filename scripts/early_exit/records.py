@@ -20,10 +20,13 @@ import pyarrow.parquet as pq
 from early_exit import uncertainty as measures
 from early_exit.errors import InputError
 from early_exit.files import SEAL, replacing
+from early_exit.policy import RECORDED
 from early_exit.uncertainty import entropy as entropy_measure
 
 FORMAT = 1
 METADATA_KEY = b"early_exit"
+# The measure of records that came with an uncertainty of their own.
+GIVEN = "given"
 # Rows in a row group, the piece in which a table is written and can be read.
 ROWS = 65_536
 # What two tables must share to be used together.
@@ -39,7 +42,7 @@ class Records:
     index
         Shape (N,), the sample's place in the source data set.
     label
-        Shape (N,), the true class.
+        Shape (N,), the true class; -1 where it is not known.
     entropy
         Shape (N, K), nats, float32.
     prediction
@@ -48,6 +51,14 @@ class Records:
         Shape (N, K, C), float32, or ``None`` where they were not read.
     identity
         What made the table: ``network``, ``data``, ``split``, ``classes``, ``exits``.
+
+    Notes
+    -----
+    Records from elsewhere may say only how unsure each exit is, in a unit of its own, and whether
+    it is right. Their identity says ``measure: given`` and the ``span``, the least and the largest
+    of the calibration split. ``entropy`` then holds that uncertainty, in double precision, in the
+    file as ``uncertainty_k``. Right and wrong are two classes: every ``label`` is 1, and so is a
+    ``prediction`` that is right; one that is wrong is 0.
     """
 
     index: np.ndarray
@@ -71,9 +82,31 @@ class Records:
         return self.identity["classes"]
 
     @property
+    def given(self) -> bool:
+        """Whether they hold an uncertainty of their own, and only right or wrong for classes."""
+        return is_given(self.identity)
+
+    @property
     def correct(self) -> np.ndarray:
         """Shape (N, K), whether each exit is right."""
         return self.prediction == self.label[:, None]
+
+    def check_measure(self, measure: str) -> None:
+        """Refuse a measure that is not what the records hold, or needs logits where there are none.
+
+        Raises
+        ------
+        InputError
+            Saying what they hold.
+        """
+        if self.given != (measure == GIVEN):
+            held = "an uncertainty of their own" if self.given else "entropies or logits"
+            right = GIVEN if self.given else "entropy"
+            raise InputError(
+                f"records: hold {held}, not the measure {measure}; set measure to {right}"
+            )
+        if measure not in RECORDED and self.logits is None:
+            raise InputError(f"records: the measure {measure} needs logits, which were not read")
 
     def uncertainty(
         self, measure: str, temperatures: tuple[float, ...] | None = None
@@ -85,16 +118,23 @@ class Records:
         Raises
         ------
         InputError
-            If the measure needs logits and they were not read.
+            If the measure needs logits and they were not read, or if it is not what the records
+            hold.
         """
-        if measure == "entropy" and temperatures is None:
+        self.check_measure(measure)
+        if measure in RECORDED and temperatures is None:
             return self.entropy
         if self.logits is None:
-            raise InputError(f"records: the measure {measure} needs logits, which were not read")
+            raise InputError("records: temperatures need logits, which were not read")
         logits = self.logits.astype(np.float64)
         if temperatures is not None:
             logits /= np.asarray(temperatures)[:, None]
         return measures.measure(measure)(logits).astype(np.float32)
+
+
+def is_given(identity: dict[str, Any]) -> bool:
+    """Whether records of this identity hold an uncertainty of their own."""
+    return identity.get("measure") == GIVEN
 
 
 def from_logits(
@@ -127,9 +167,25 @@ def from_logits(
     return Records(
         np.asarray(index, np.int64),
         np.asarray(label, np.int64),
-        _entropy(logits),
+        entropies(logits),
         logits.argmax(axis=2).astype(np.int64),
         logits.astype(np.float32, copy=False),
+        identity,
+    )
+
+
+def from_given(
+    index: np.ndarray, uncertainty: np.ndarray, correct: np.ndarray, identity: dict[str, Any]
+) -> Records:
+    """Records that say how unsure each exit is, and whether it is right, both shape (N, K)."""
+    identity = identity | {"measure": GIVEN, "classes": 2, "exits": uncertainty.shape[1]}
+    label = np.ones(len(index), np.int64)
+    return Records(
+        np.asarray(index, np.int64),
+        label,
+        np.asarray(uncertainty, np.float64),
+        np.asarray(correct, np.int64),
+        None,
         identity,
     )
 
@@ -145,8 +201,8 @@ def _check_logits(index: np.ndarray, logits: np.ndarray, where: str) -> None:
         )
 
 
-def _entropy(logits: np.ndarray) -> np.ndarray:
-    """Entropies (N, K); a piece at a time, since float64 and its helpers take much memory."""
+def entropies(logits: np.ndarray) -> np.ndarray:
+    """Entropies (N, K) of logits (N, K, C), a piece at a time: float64 takes much memory."""
     entropy = np.empty(logits.shape[:2], np.float32)
     for start in range(0, len(logits), ROWS):
         rows = slice(start, start + ROWS)
@@ -177,13 +233,19 @@ def _table(records: Records) -> pa.Table:
 def schema(identity: dict[str, Any], logits: bool) -> pa.Schema:
     """The columns of a file of records, and its identity as metadata."""
     fields: list[tuple[str, pa.DataType]] = [("index", pa.int64()), ("label", pa.int16())]
+    name, kind = _recorded(identity)
     for k in range(1, identity["exits"] + 1):
-        fields += [(f"entropy_{k}", pa.float32()), (f"prediction_{k}", pa.int16())]
+        fields += [(f"{name}_{k}", kind), (f"prediction_{k}", pa.int16())]
         if logits:
             fields.append((f"logits_{k}", pa.list_(pa.float32(), identity["classes"])))
     own = {"format": FORMAT} | identity
     text = json.dumps(own | {SEAL: _seal(own)}, sort_keys=True)
     return pa.schema(fields, metadata={METADATA_KEY: text.encode()})
+
+
+def _recorded(identity: dict[str, Any]) -> tuple[str, pa.DataType]:
+    """What the columns of the recorded uncertainty are called, and their type."""
+    return ("uncertainty", pa.float64()) if is_given(identity) else ("entropy", pa.float32())
 
 
 def _seal(identity: dict[str, Any]) -> str:
@@ -251,7 +313,8 @@ def _names(
     """The columns to read, all of which must be there."""
     exits = range(1, identity["exits"] + 1)
     names = ["index", "label"]
-    names += [f"{name}_{k}" for k in exits for name in ("entropy", "prediction")]
+    recorded = _recorded(identity)[0]
+    names += [f"{name}_{k}" for k in exits for name in (recorded, "prediction")]
     there = set(file.schema_arrow.names)
     if identity["format"] != FORMAT or set(names) - there:
         raise InputError(
@@ -278,10 +341,12 @@ def _from_table(
         flat = [column.flatten().to_numpy().reshape(len(table), -1) for column in columns]
         kept = np.stack(flat, axis=1)
     label = table["label"].to_numpy().astype(np.int64)
-    check_labels(label, identity["classes"], where, whole)
-    entropy = stack("entropy", np.float32)
+    # All labels of records with an uncertainty of their own are alike.
+    check_labels(label, identity["classes"], where, whole and not is_given(identity))
+    name, kind = _recorded(identity)
+    entropy = stack(name, kind.to_pandas_dtype())
     if not np.isfinite(entropy).all():
-        raise InputError(f"{where}: an entropy is NaN or infinite; delete it and run again")
+        raise InputError(f"{where}: an {name} is NaN or infinite; delete it and run again")
     index = table["index"].to_numpy()
     return Records(index, label, entropy, stack("prediction", np.int64), kept, identity)
 

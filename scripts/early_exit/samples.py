@@ -15,6 +15,8 @@ from early_exit import uncertainty as measures
 from early_exit.policy import ExitRule, Policy
 from early_exit.records import Records
 
+SEED = 0
+
 
 @dataclass(frozen=True)
 class Samples:
@@ -29,7 +31,8 @@ class Samples:
     rule
         The exit rule that the uncertainties were turned for.
     span
-        The least and the largest value that a turned uncertainty can have, whatever the samples.
+        The least and the largest value that a turned uncertainty can have, whatever the samples;
+        infinite where that is not known.
     """
 
     uncertainty: np.ndarray
@@ -42,7 +45,8 @@ class Samples:
         """The records as ``policy`` (its measure, rule and temperatures) sees them."""
         seen = records.uncertainty(policy.measure, policy.temperatures)[:, :-1]
         largest = measures.maximum(policy.measure, records.classes)
-        span = (0.0, largest) if policy.rule.sign > 0 else (-largest, 0.0)
+        least = 0.0 if np.isfinite(largest) else -np.inf
+        span = (least, largest) if policy.rule.sign > 0 else (-largest, -least)
         return cls(policy.rule.sign * seen.astype(np.float64), records.correct, policy.rule, span)
 
     def __len__(self) -> int:
@@ -81,6 +85,12 @@ class Samples:
     def select(self, rows: np.ndarray) -> Samples:
         """The samples at ``rows``."""
         return replace(self, uncertainty=self.uncertainty[rows], correct=self.correct[rows])
+
+    def halves(self) -> tuple[Samples, Samples]:
+        """Two halves, always the same: one to fit on, and one to test on."""
+        shuffled = np.random.default_rng(SEED).permutation(len(self))
+        fitting, testing = np.array_split(shuffled, 2)
+        return self.select(fitting), self.select(testing)
 
     def cut(self, exit: int, rows: np.ndarray, leave: int) -> float:
         """The threshold at which the first ``leave`` of ``rows`` leave, and all tied with the last.

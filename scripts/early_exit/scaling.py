@@ -48,7 +48,7 @@ def measure(
         ``what``, ``samples``, ``policies`` (of the grid and the sweep), wall ``seconds`` and
         ``cpu_seconds`` (least of three runs), and peak ``megabytes`` of the arrays.
     """
-    prices = costs.prices("macs")
+    prices = costs.prices(costs.unit)
     jobs: list[tuple[str, int, int | None, Callable[[Samples], Any]]] = []
     for size in sizes:
         for method in methods:

@@ -12,6 +12,8 @@
 ``certified``
     The fastest policy with a certificate that promises enough.
 
+Where there are no prices in milliseconds, MACs stand for them; not for a latency budget.
+
 The whole network, nobody leaving early, is always among the candidates.
 """
 
@@ -89,7 +91,7 @@ def choose(candidates: pd.DataFrame, criterion: Criterion, sees: Policy) -> dict
         "certificate": certificate_of(row),
         "why": f"{reason}, of {len(candidates)} candidates on {int(row['samples'])} samples",
         "criterion": {k: v for k, v in asdict(criterion).items() if k in USED[criterion.name]},
-        "calibration": {name: float(row[name]) for name in columns},
+        "calibration": {name: _known(row[name]) for name in columns},
     }
 
 
@@ -117,9 +119,26 @@ def select(candidates: pd.DataFrame, criterion: Criterion) -> tuple[pd.Series, s
 
 
 def _ratio(candidates: pd.DataFrame, criterion: Criterion) -> tuple[pd.Series, str]:
-    ratio = candidates.accuracy / candidates.ms_per_sample
+    cost, unit, _ = _cost(candidates)
+    ratio = candidates.accuracy / cost
     chosen = candidates.loc[ratio.idxmax()]
-    return chosen, f"highest accuracy per millisecond, {ratio.max():.3g}"
+    return chosen, f"highest accuracy per {unit}, {ratio.max():.3g}"
+
+
+def _cost(candidates: pd.DataFrame) -> tuple[pd.Series, str, str]:
+    """What the candidates cost a sample, in what, and what the one that costs least is called.
+
+    Milliseconds, or million MACs where there are no prices in milliseconds.
+    """
+    if candidates.ms_per_sample.notna().all():
+        return candidates.ms_per_sample, "millisecond", "fastest"
+    return candidates.macs / 1e6, "million MACs", "cheapest in MACs"
+
+
+def _least(candidates: pd.DataFrame) -> tuple[pd.Series, str]:
+    """The candidate that costs least, and what it is called."""
+    cost, _, word = _cost(candidates)
+    return candidates.assign(cost=cost).sort_values(["cost", "macs"]).iloc[0], word
 
 
 def _fastest(candidates: pd.DataFrame, criterion: Criterion) -> tuple[pd.Series, str]:
@@ -143,12 +162,17 @@ def _fastest(candidates: pd.DataFrame, criterion: Criterion) -> tuple[pd.Series,
             f" {candidates.accuracy[bound.idxmax()]:.4f}): lower the floor, or"
             " set confidence to null to trust what is measured"
         )
-    chosen = allowed.sort_values(["ms_per_sample", "macs"]).iloc[0]
-    return chosen, f"fastest that is at least {floor:g} accurate{certainty}"
+    chosen, word = _least(allowed)
+    return chosen, f"{word} that is at least {floor:g} accurate{certainty}"
 
 
 def _most_accurate(candidates: pd.DataFrame, criterion: Criterion) -> tuple[pd.Series, str]:
     budget = criterion.latency_budget_ms
+    if candidates.ms_per_sample.isna().any():
+        raise InputError(
+            "selection.latency_budget_ms: there are no prices in ms; add a column ms to the cost"
+            " table (records.costs), or choose by another criterion"
+        )
     allowed = candidates[candidates.ms_per_sample <= budget]
     if allowed.empty:
         raise InputError(
@@ -173,10 +197,10 @@ def _certified(candidates: pd.DataFrame, criterion: Criterion) -> tuple[pd.Serie
             " put certified or certified_path into calibration.methods and the bound into"
             " calibration.targets, or give them more calibration samples"
         )
-    chosen = allowed.sort_values(["ms_per_sample", "macs"]).iloc[0]
+    chosen, word = _least(allowed)
     sure = 1 - chosen.certified_delta
     promise = f"a {loss} of at most {chosen.certified_bound:g} with probability {sure:g}"
-    return chosen, f"fastest that promises {promise}"
+    return chosen, f"{word} that promises {promise}"
 
 
 def certificate_of(row: pd.Series) -> dict[str, Any] | None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -28,21 +29,29 @@ YARDSTICK = "exact_grid"
 BASELINE = "uniform"
 # Between these shares of the splits lies what is called the interval.
 INTERVAL = (0.025, 0.975)
+COLUMNS = ("index", "label", "entropy", "prediction", "logits")
 
 
 def pool(first: Records, second: Records) -> Records:
     """The samples of both, in this order."""
-    joined = {
-        name: np.concatenate([getattr(first, name), getattr(second, name)])
-        for name in ("index", "label", "entropy", "prediction", "logits")
-    }
+    pairs = ((name, getattr(first, name), getattr(second, name)) for name in COLUMNS)
+    joined = {name: np.concatenate(pair) for name, *pair in pairs if pair[0] is not None}
     return replace(first, **joined)
 
 
 def select(records: Records, rows: np.ndarray) -> Records:
     """The samples at ``rows``."""
-    names = ("index", "label", "entropy", "prediction", "logits")
-    return replace(records, **{name: getattr(records, name)[rows] for name in names})
+    columns = {name: getattr(records, name) for name in COLUMNS}
+    return replace(
+        records, **{name: column[rows] for name, column in columns.items() if column is not None}
+    )
+
+
+def asked(settings: Sequence[Any], delta: float, costs: CostModel) -> list[Target]:
+    """The study's targets; shares of the MACs are shares of the time where that is all there is."""
+    targets = [Target.parse(setting, delta) for setting in settings]
+    share = f"{costs.unit}_share"
+    return [replace(t, kind=share) if t.kind == "macs_share" else t for t in targets]
 
 
 def splits(samples: int, calibration: int, count: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -78,7 +87,7 @@ def compare(
     Parameters
     ----------
     records
-        The pool, with logits.
+        The pool; with logits where the measure or temperatures need them.
     sees
         The policy whose measure and rule are used.
     scaled
@@ -88,8 +97,9 @@ def compare(
     -------
     pandas.DataFrame
         A row for each split, method and target: ``accuracy`` and ``cost`` (share of the whole
-        network's MACs) on the part that was measured on, the same on the calibration part, whether
-        the target was ``missed`` there, and ``seconds`` for one method's targets on one split.
+        network's MACs; of its time, where prices are in that alone) on the part that was measured
+        on, the same on the calibration part, whether the target was ``missed`` there, and
+        ``seconds`` for one method's targets on one split.
     """
     rows = []
     cuts = splits(len(records), calibration, count)
@@ -100,7 +110,7 @@ def compare(
         others = Samples.of(select(records, there), seen)
         for method in methods:
             start = time.perf_counter()
-            found = find(method, samples, costs, targets)
+            found = find(method, samples, costs, targets, costs.unit)
             seconds = time.perf_counter() - start
             for target, thresholds, _ in found:
                 point = _measured(thresholds, target, samples, others, costs)
@@ -111,7 +121,7 @@ def compare(
 def _measured(
     thresholds: np.ndarray, target: Target, samples: Samples, others: Samples, costs: CostModel
 ) -> dict[str, float | str | bool]:
-    prices = costs.prices("macs")
+    prices = costs.prices(costs.unit)
     here, there = (evaluate(part, prices, thresholds) for part in (samples, others))
     accuracy, cost = there.correct[0] / len(others), there.cost[0]
     if target.is_quality:

@@ -9,7 +9,7 @@ from early_exit.records import Records
 
 def summarise(
     experiment: str,
-    network: str,
+    network: str | None,
     manifest: dict[str, Any],
     calibration: Records,
     test: Records,
@@ -21,19 +21,21 @@ def summarise(
     ``static`` is the whole network, its last head only; ``per_exit_accuracy`` is each exit's on
     the whole test split; ``agreement`` counts the pictures for which the run and the simulation
     from the records are equal, tied at a threshold, or different; ``timing`` says how times were
-    taken.
+    taken. An experiment of records has no network: what it states is ``simulated``, and what only a
+    run could tell is ``None``, and so is a cost in a unit that there are no prices in.
     Accuracies are shares of the test split, ``macs`` multiply-accumulates a sample, times
-    milliseconds a sample, measured; thresholds are in the unit of the measure, or ``"never"`` and
-    ``"always"``.
+    milliseconds a sample, measured unless they say that they are predicted; thresholds are in the
+    unit of the measure, or ``"never"`` and ``"always"``.
     """
     policy, run = chosen["policy"], evaluation["selected"]
     return {
         "experiment": experiment,
         "dataset": manifest["dataset"],
         "network": network,
-        "classes": test.classes,
+        "classes": manifest["classes"],
         "exits": test.exits,
         "samples": {"calibration": len(calibration), "test": len(test)},
+        "simulated": evaluation["simulated"],
         "per_exit_accuracy": test.correct.mean(axis=0).tolist(),
         "static": evaluation["static"],
         "selected": {
@@ -51,6 +53,7 @@ def summarise(
             "ms_per_sample": run["ms_per_sample"],
             "ms_per_sample_predicted": run["ms_per_sample_predicted"],
             "speedup": run["speedup"],
+            "speedup_predicted": run["speedup_predicted"],
             "exit_shares": run["exit_shares"],
             "why": chosen["why"],
         },

@@ -18,9 +18,15 @@ from early_exit.records import Records
 from early_exit.samples import Samples
 
 
-def threshold_grid(measure: str, classes: int, points: int) -> np.ndarray:
-    """``points`` uniform thresholds from 0 to the measure's maximum, ln C for entropy."""
-    return np.linspace(0.0, measures.maximum(measure, classes), points)
+def threshold_grid(
+    measure: str, classes: int, points: int, span: tuple[float, float] | None = None
+) -> np.ndarray:
+    """``points`` uniform thresholds from 0 to the measure's maximum, ln C for entropy.
+
+    Of a measure whose range is not known, from the first to the second of ``span``.
+    """
+    least, largest = span or (0.0, measures.maximum(measure, classes))
+    return np.linspace(least, largest, points)
 
 
 def sweep(records: Records, costs: CostModel, sees: Policy, thresholds: np.ndarray) -> pd.DataFrame:

@@ -54,7 +54,7 @@ def test_every_setting_has_a_default_and_a_description():
             assert value.get("description"), f"{path}.{key}"
             if "properties" in value:
                 check(value, f"{path}.{key}")
-            else:
+            elif key not in part.get("required", []):
                 assert "default" in value, f"{path}.{key}"
 
     check(SCHEMA["$defs"]["experiment"], "experiment")
@@ -74,6 +74,36 @@ def test_a_replicate_is_trained_even_where_there_is_a_checkpoint():
     assert replicate["seed"] == 0
     # The experiment's own settings are as they were.
     assert found.experiment("published")["network"]["checkpoint"]
+
+
+RECORDS = {"calibration": "a.npz", "test": "b.npz", "costs": "c.csv"}
+
+
+def test_defaults_for_networks_do_not_reach_an_experiment_of_records():
+    config = changed("experiments/mine", {"records": RECORDS})
+    config["defaults"] |= {"replication": True, "exits": {"shards": 3}, "sweep": {"points": 9}}
+    own = configure(config, SCHEMA).experiment("mine")
+    assert (own["replication"], own["exits"]["shards"], own["sweep"]["points"]) == (False, 1, 9)
+    assert own["records"] == RECORDS
+    assert configure(config, SCHEMA).experiment("digits")["records"] is None
+
+
+@pytest.mark.parametrize(
+    ("experiment", "run", "message"),
+    [
+        ({"records": RECORDS, "seed": 3}, "mine", "mine.seed: does not apply to an experiment w"),
+        ({"records": RECORDS}, "mine@3", "run: mine@3: mine is made of records"),
+        ({"measure": "given"}, "mine", "mine.measure: given, but that is what `records` come with"),
+        ({"records": {"test": "x"}}, "mine", "mine.records: needs the key 'calibration'"),
+        ({"records": RECORDS | {"class_names": ["a"]}}, "mine", "class_names: .* at least 2"),
+        ({"records": "x.npz"}, "mine", "mine.records: 'x.npz', but must be a map or null"),
+    ],
+)
+def test_a_mistake_about_records_is_named(experiment, run, message):
+    config = changed("experiments/mine", experiment) | {"run": run}
+    with pytest.raises(InputError, match=message) as error:
+        configure(config, SCHEMA)
+    assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize("empty", ["defaults", "experiments/digits", "experiments/new"])

@@ -1,3 +1,6 @@
+import json
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -13,12 +16,14 @@ from early_exit.evaluation import (
     points_on_test,
     samples_table,
 )
+from early_exit.evaluation import simulated as simulated_by
 from early_exit.operating_point import policy_of
 from early_exit.outcomes import Outcomes
 from early_exit.policy import ExitRule, Policy
 from early_exit.targets import Target
 from helpers import make_costs, make_records, sees
 
+MEASURED = {"static": 2.0, "all_heads": 2.5, "policy": 1.0, "ideal": 0.9}
 POLICY = Policy("entropy", ExitRule.BELOW, (0.6, 0.6))
 
 
@@ -119,3 +124,30 @@ def test_calibrated_policies_on_other_samples():
     assert points.calibration_accuracy[:3].tolist() == table.accuracy.tolist()
     with pytest.raises(InputError, match="none of the calibrated ones"):
         points_on_test([table], Policy("entropy", ExitRule.BELOW, (9.0, 9.0)), test, costs)
+
+
+@pytest.mark.parametrize("unknown", ["macs", "ms"])
+def test_what_is_simulated_claims_no_measurement(unknown):
+    records, costs = make_records(), make_costs()
+    nothing = np.full(3, np.nan)
+    change = {
+        "macs": {"stage_macs": nothing, "head_macs": nothing},
+        "ms": dict.fromkeys(("stage_ms", "head_ms", "overhead_ms"), nothing[None]),
+    }
+    priced = replace(costs, **change[unknown])
+    run = simulated_by(POLICY, records)
+    found = evaluate(POLICY, records, run, None, priced, None)
+    known = evaluate(POLICY, records, run, Agreement(60, 0, 0), costs, MEASURED)
+    assert (found["simulated"], known["simulated"]) == (True, False)
+    own, measured = found["selected"], known["selected"]
+    assert own["accuracy"] == measured["accuracy"]
+    assert own["exit_shares"] == measured["exit_shares"]
+    for name in ("ms_per_sample", "ms_per_sample_ideal", "speedup"):
+        assert own[name] is None
+    if unknown == "macs":
+        assert (own["macs"], found["static"]["macs"]) == (None, None)
+        assert own["speedup_predicted"] == measured["speedup_predicted"]
+    else:
+        assert own["macs"] == measured["macs"]
+        assert own["ms_per_sample_predicted"] is own["speedup_predicted"] is None
+    json.dumps(found, allow_nan=False)

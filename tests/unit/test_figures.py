@@ -1,12 +1,21 @@
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
 
 from early_exit import figures, frontier, study
 from early_exit.calibration import calibrate
-from early_exit.evaluation import Agreement, compare, evaluate, per_exit, points_on_test
+from early_exit.evaluation import (
+    Agreement,
+    compare,
+    evaluate,
+    per_exit,
+    points_on_test,
+    simulated,
+)
 from early_exit.operating_point import policy_of
 from early_exit.outcomes import Outcomes
 from early_exit.policy import ExitRule
@@ -116,6 +125,46 @@ def test_drawn_twice_alike_with_a_caption_that_states_numbers(tables, tmp_path, 
     first = (tmp_path / f"{name}.svg").read_text()
     figures.save(name, tables, tmp_path)
     assert (tmp_path / f"{name}.svg").read_text() == first
+
+
+@pytest.mark.parametrize(("unit", "other"), [("macs", "ms"), ("ms", "macs")])
+def test_what_is_simulated_is_drawn_in_the_unit_that_has_prices(tables, tmp_path, unit, other):
+    nothing = np.full(3, np.nan)
+    without = {
+        "macs": {"stage_macs": nothing, "head_macs": nothing},
+        "ms": dict.fromkeys(("stage_ms", "head_ms", "overhead_ms"), nothing[None]),
+    }
+    calibration, test = make_records(seed=1), make_records(seed=2)
+    costs = replace(make_costs(), **without[other])
+    targets = [Target("accuracy", 0.5), Target(f"{unit}_share", 0.7)]
+    points = calibrate("percentile", calibration, costs, targets, sees(), unit)
+    policy = policy_of(points.iloc[1], sees())
+    run = simulated(policy, test)
+    result = evaluate(policy, test, run, None, costs, None) | {"timing": None}
+    chosen = {"policy": policy.to_json(), "method": "percentile", "target": 0.7, "why": ""}
+    chosen |= {"target_kind": f"{unit}_share", "certificate": None}
+    manifest = {"dataset": "records", "classes": 4}
+    frontiers = frontier.policies(calibration, costs, sees(), ["uniform", "certified"], 4, 0.1)
+    own = {
+        "sweep": sweep(test, costs, sees(), threshold_grid("entropy", 4, 20)),
+        "points": points_on_test([points], policy, test, costs),
+        "per_exit": per_exit(policy, test, run, costs),
+        "summary": summarise("made", None, manifest, calibration, test, chosen, result),
+        "frontier": frontier.on_test(frontiers, sees(), test, costs),
+    }
+    drawn = {}
+    for name in [*NAMES[:4], "frontier"]:
+        figures.save(name, tables | own, tmp_path)
+        drawn[name] = (tmp_path / f"{name}.svg").read_text()
+        caption = (tmp_path / f"{name}.txt").read_text()
+        assert "nan" not in caption
+        assert "really" not in caption
+    axis = {"macs": "MACs per picture (millions)", "ms": "time per picture (ms)"}
+    for name in ("sweep", "operating_points"):
+        assert axis[unit] in drawn[name]
+        assert axis[other] not in drawn[name]
+        assert "predicted" not in drawn[name]
+    assert f"{'MACs' if unit == 'macs' else 'time'} per picture, of the whole" in drawn["frontier"]
 
 
 def test_every_figure_has_a_report_caption():

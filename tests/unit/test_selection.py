@@ -91,3 +91,22 @@ def test_policies_survive_the_table():
         again = simulate(policy_of(row, whole.policy), records, costs)
         assert again.correct == row.correct
     assert policy_of(rows.iloc[-1], whole.policy) == whole.policy
+
+
+def test_without_times_macs_stand_for_them():
+    table = CANDIDATES.assign(ms_per_sample=np.nan)
+    chosen, why = select(table, Criterion("fastest", accuracy_floor=0.65))
+    assert (chosen.target, why) == (0.7, "cheapest in MACs that is at least 0.65 accurate")
+    assert "per million MACs" in select(table, Criterion("ratio"))[1]
+    with pytest.raises(InputError, match="latency_budget_ms: there are no prices in ms"):
+        select(table, Criterion("most_accurate", latency_budget_ms=3.0))
+    sees_one = Policy("entropy", ExitRule.BELOW, (0.0,))
+    found = choose(table, Criterion("fastest", accuracy_floor=0.65), sees_one)["calibration"]
+    assert found == {"accuracy": 0.7, "macs": 2.0, "ms_per_sample": None}
+
+
+def test_without_macs_times_decide_and_macs_stay_empty():
+    sees_one = Policy("entropy", ExitRule.BELOW, (0.0,))
+    table = CANDIDATES.assign(macs=np.nan)
+    found = choose(table, Criterion("fastest", accuracy_floor=0.65), sees_one)
+    assert found["calibration"] == {"accuracy": 0.7, "macs": None, "ms_per_sample": 2.0}

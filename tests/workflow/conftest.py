@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+import core_environment
+
 ROOT = Path(__file__).parents[2]
 PARTS = ("Snakefile", "config.yaml", "rules", "scripts", "profiles", "envs")
 # What must not come out of a run.
@@ -47,10 +49,11 @@ class Project:
     """A folder with the project in it, and what snakemake says of it."""
 
     folder: Path
+    python: str = sys.executable
 
     def run(self, *arguments: str, check: bool = False) -> subprocess.CompletedProcess:
         """Run snakemake there, as a user would."""
-        command = [sys.executable, "-m", "snakemake", *arguments]
+        command = [self.python, "-m", "snakemake", *arguments]
         environment = os.environ | {"PYTHONWARNINGS": "ignore"} | PRIVATE
         finished = subprocess.run(
             command, cwd=self.folder, text=True, capture_output=True, env=environment, timeout=900
@@ -100,6 +103,12 @@ def copy_of_project(folder: Path) -> Project:
 def project(tmp_path) -> Project:
     """A fresh copy of the project, with the experiment `small`."""
     return copy_of_project(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def core(tmp_path_factory) -> Path:
+    """The python of an environment with requirements-core.txt and no more: without torch."""
+    return core_environment.make(tmp_path_factory.mktemp("core"))
 
 
 @pytest.fixture(scope="session")

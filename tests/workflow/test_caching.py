@@ -100,7 +100,7 @@ def test_nothing_in_a_copy_that_lost_its_times(finished, tmp_path):
         ("figures/style.py", '"font.size": 10', '"font.size": 11', EVERY_FIGURE),
         ("figures/sweep.py", "figsize=(13, 4.4)", "figsize=(13, 4.5)", DRAWN),
         ("summary.py", '"experiment": experiment', '"experiment": str(experiment)', None),
-        ("sweep.py", "np.linspace(0.0,", "np.linspace(-0.0,", "sweep"),
+        ("sweep.py", "span or (0.0,", "span or (-0.0,", "sweep"),
         ("extraction.py", "torch.cat(logits)", "torch.cat([*logits])", AFTER_EXITS),
         ("cost.py", "// 2", "// 2 + 0", AFTER_COST),
         ("training/loop.py", "loss.backward()", "loss.backward(); del right", "network"),

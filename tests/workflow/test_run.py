@@ -14,10 +14,10 @@ from early_exit.policy import Policy
 
 RULES = {
     "all": {"all"},
-    "data": {"data", "prepare_data"},
+    "data": {"data", "prepare_data", "describe_records"},
     "network": {"network", "import_network", "train_network", "ship", "ship_network"},
-    "exits": {"exits", "record_exits", "record_shard", "join_shards"},
-    "cost": {"cost", "measure_cost"},
+    "exits": {"exits", "record_exits", "record_shard", "join_shards", "import_records"},
+    "cost": {"cost", "measure_cost", "import_costs"},
     "sweep": {"sweep", "sweep_thresholds"},
     "calibration": {"calibrate", "calibrate_thresholds"},
     "selection": {"select", "select_policy"},
@@ -26,7 +26,7 @@ RULES = {
     "quality": {"quality", "measure_quality", "draw_quality"},
     "baselines": {"baselines", "train_baseline", "measure_baselines", "draw_baselines"},
     "study": {"study", "study_methods", "summarise_study", "draw_study"},
-    "evaluation": {"evaluate", "evaluate_policy", "simulate_policies"},
+    "evaluation": {"evaluate", "evaluate_policy", "simulate_policy", "simulate_policies"},
     "summary": {"summarise", "write_summary"},
     "figures": {"figures", "draw_figures", "draw_learning_curve"},
     "speed": {"speed", "measure_speed", "draw_speed"},

@@ -11,13 +11,14 @@ taken: -1, 0 or 1. Where an accuracy is asked for, it is 1 where the sample is w
 clipped: an early exit that is right where the last is wrong counts.
 
 The family here has one threshold for all exits, on a fixed grid over the measure's range, so all
-samples test. :mod:`~early_exit.calibration.certified_path` takes a better family and half of them.
+samples test; where the range is not known (the measure ``given``), one half shows it and the other
+tests. :mod:`~early_exit.calibration.certified_path` takes a better family and half of them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -70,8 +71,12 @@ def certified(
     samples: Samples, prices: Prices, targets: Sequence[Target]
 ) -> list[tuple[np.ndarray, Certificate]]:
     """The same thresholds, each with its certificate."""
+    testing = samples
+    if not np.isfinite(samples.span).all():
+        seen, testing = samples.halves()
+        samples = replace(seen, span=(seen.uncertainty.min(), seen.uncertainty.max()))
     family = uniform_family(samples)
-    return [certify(samples, family, target) for target in targets]
+    return [certify(testing, family, target) for target in targets]
 
 
 def uniform_family(samples: Samples) -> np.ndarray:

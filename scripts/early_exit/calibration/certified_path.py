@@ -18,7 +18,6 @@ from early_exit.samples import Samples
 from early_exit.targets import QUALITIES, Target
 
 KINDS = QUALITIES
-SEED = 0
 
 
 def thresholds(samples: Samples, prices: Prices, targets: Sequence[Target]) -> np.ndarray:
@@ -30,7 +29,6 @@ def certified(
     samples: Samples, prices: Prices, targets: Sequence[Target]
 ) -> list[tuple[np.ndarray, Certificate]]:
     """The same thresholds, each with its certificate."""
-    shuffled = np.random.default_rng(SEED).permutation(len(samples))
-    fitting, testing = np.array_split(shuffled, 2)
-    family = coordinate.path(samples.select(fitting), prices)
-    return [certify(samples.select(testing), family, target) for target in targets]
+    fitting, testing = samples.halves()
+    family = coordinate.path(fitting, prices)
+    return [certify(testing, family, target) for target in targets]

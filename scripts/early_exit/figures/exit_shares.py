@@ -55,7 +55,8 @@ def _distinct(points: pd.DataFrame, exits: int) -> pd.DataFrame:
         rows.append(row)
     found = pd.DataFrame(rows)
     order = found.method.map({name: n for n, name in enumerate(found.method.unique())})
-    return found.assign(order=order).sort_values(["order", "macs"]).reset_index(drop=True)
+    cost = "macs" if found.macs.notna().any() else "ms_per_sample"
+    return found.assign(order=order).sort_values(["order", cost]).reset_index(drop=True)
 
 
 def _name(row: pd.Series, group: pd.DataFrame) -> str:
@@ -64,11 +65,15 @@ def _name(row: pd.Series, group: pd.DataFrame) -> str:
     else:
         targets = ", ".join(map(label, group.target_kind, group.target))
         name = f"{row.method}: {targets}"
-    return f"{name}\n{row.accuracy:.1%}, {row.macs / 1e6:.1f} M MACs"
+    macs = row.macs / 1e6
+    return f"{name}\n{row.accuracy:.1%}, " + (
+        f"{macs:.1f} M MACs" if macs == macs else f"{row.ms_per_sample:.3g} ms"
+    )
 
 
 def caption(tables: dict[str, Any]) -> str:
-    """The chosen policy's shares, as really run."""
-    selected = tables["summary"]["selected"]
-    shares = ", ".join(f"{share:.1%}" for share in selected["exit_shares"])
-    return f"Under the chosen policy, really run, these shares left at the exits in turn: {shares}."
+    """The chosen policy's shares, as run or simulated."""
+    summary = tables["summary"]
+    shares = ", ".join(f"{share:.1%}" for share in summary["selected"]["exit_shares"])
+    how = "simulated from the records" if summary["simulated"] else "really run"
+    return f"Under the chosen policy, {how}, these shares left at the exits in turn: {shares}."

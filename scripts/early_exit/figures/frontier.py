@@ -32,46 +32,54 @@ LOOKS = {
 }
 OTHER = (style.GREY, "+", "--")
 TICKS = [0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0]
+SHARES = {"macs_share": "MACs", "ms_share": "time"}
 SMALL = {"markersize": 4, "linewidth": 1.2, "alpha": 0.9}
 
 
 def draw(tables: dict[str, Any]) -> Figure:
     """From ``frontier``: policies found on calibration, measured on test."""
-    table = tables["frontier"]
+    table, words = _shares(tables["frontier"])
     figure, panels = pyplot.subplot_mosaic(
         [["front", "gap"], ["front", "loss"]], figsize=(13, 7), width_ratios=(1.5, 1)
     )
-    _front(panels["front"], table)
+    _front(panels["front"], table, words)
     _gap(panels["gap"], table)
     _loss(panels["loss"], table)
     for axes in panels.values():
         axes.set_xscale("log")
         axes.set_xticks(TICKS, [f"{100 * t:g} %" for t in TICKS])
         axes.minorticks_off()
-        axes.set_xlim(0.9 * table.macs_share.min(), 1.15)
+        axes.set_xlim(0.9 * table.share.min(), 1.15)
     figure.legend(*panels["front"].get_legend_handles_labels(), loc="outside lower center", ncols=4)
     figure.suptitle(f"{tables['experiment']}: accuracy against cost, chosen on calibration")
     return figure
 
 
+def _shares(table: pd.DataFrame) -> tuple[pd.DataFrame, str]:
+    """The table with the cost, as a share of the whole network's, in ``share``; and of what."""
+    kind = next(name for name in SHARES if name in table)
+    own = {"share": table[kind], "calibration_share": table[f"calibration_{kind}"]}
+    return table.assign(**own), SHARES[kind]
+
+
 def by_budget(table: pd.DataFrame, method: str) -> pd.DataFrame:
     """A method's policies for the budgets, from small to large."""
-    rows = table[(table.method == method) & (table.target_kind == "macs_share")]
+    rows = table[(table.method == method) & (table.target_kind.isin(SHARES))]
     return rows.sort_values("target")
 
 
 def methods(table: pd.DataFrame) -> list[str]:
     """The methods that were asked for budgets, the exact grid first."""
-    found = table[table.target_kind == "macs_share"].method.unique().tolist()
+    found = table[table.target_kind.isin(SHARES)].method.unique().tolist()
     return sorted(found, key=lambda name: name != EXACT)
 
 
-def _front(axes: Axes, table: pd.DataFrame) -> None:
+def _front(axes: Axes, table: pd.DataFrame, words: str) -> None:
     for method in methods(table):
         rows = by_budget(table, method)
         colour, marker, line = LOOKS.get(method, OTHER)
         axes.plot(
-            rows.macs_share,
+            rows.share,
             100 * rows.accuracy,
             line,
             marker=marker,
@@ -81,7 +89,7 @@ def _front(axes: Axes, table: pd.DataFrame) -> None:
         )
     exact = by_budget(table, methods(table)[0]) if methods(table) else table[:0]
     axes.fill_between(
-        exact.macs_share,
+        exact.share,
         100 * exact.accuracy_low,
         100 * exact.accuracy_high,
         color=style.GREY,
@@ -90,7 +98,7 @@ def _front(axes: Axes, table: pd.DataFrame) -> None:
         label="95 % interval of the first",
     )
     axes.plot(
-        exact.calibration_macs_share,
+        exact.calibration_share,
         100 * exact.calibration_accuracy,
         ":",
         color="black",
@@ -104,13 +112,13 @@ def _front(axes: Axes, table: pd.DataFrame) -> None:
         _point(axes, table, name, colour, marker)
     _point(axes, table, WHOLE, "black", "s")
     axes.set(
-        xlabel="MACs per picture, of the whole network's (test)", ylabel="accuracy on test (%)"
+        xlabel=f"{words} per picture, of the whole network's (test)", ylabel="accuracy on test (%)"
     )
 
 
 def _certified(axes: Axes, rows: pd.DataFrame, method: str, colour: str, marker: str) -> None:
     axes.plot(
-        rows.macs_share,
+        rows.share,
         100 * rows.accuracy,
         marker,
         color=colour,
@@ -119,7 +127,7 @@ def _certified(axes: Axes, rows: pd.DataFrame, method: str, colour: str, marker:
         label=f"{method}, with the drop promised",
         zorder=5,
     )
-    for number, ((share, accuracy), group) in enumerate(rows.groupby(["macs_share", "accuracy"])):
+    for number, ((share, accuracy), group) in enumerate(rows.groupby(["share", "accuracy"])):
         drops = ", ".join(f"{100 * drop:g}" for drop in group.target)
         axes.annotate(
             f"{drops} %",
@@ -137,7 +145,7 @@ def _point(axes: Axes, table: pd.DataFrame, name: str, colour: str, marker: str)
     row = table[table.method == name].iloc[0]
     half = [[100 * (row.accuracy - row.accuracy_low)], [100 * (row.accuracy_high - row.accuracy)]]
     axes.errorbar(
-        row.macs_share,
+        row.share,
         100 * row.accuracy,
         yerr=half,
         fmt=marker,
@@ -187,25 +195,25 @@ def _words(method: str) -> str:
 
 def caption(tables: dict[str, Any]) -> str:
     """How much of the cost half a point of accuracy saves, and the published policy beside it."""
-    table = tables["frontier"]
+    table, words = _shares(tables["frontier"])
     whole = table[table.method == WHOLE].iloc[0]
     published = table[table.method == AS_PUBLISHED].iloc[0]
     enough = table[
-        (table.target_kind == "macs_share")
+        table.target_kind.isin(SHARES)
         & (table.calibration_accuracy >= whole.calibration_accuracy - 0.005)
     ]
     text = f"The whole network is right on {whole.accuracy:.2%}."
     if len(enough):
-        best = enough.loc[enough.calibration_macs_share.idxmin()]
+        best = enough.loc[enough.calibration_share.idxmin()]
         text += (
-            f" Half a point less on calibration costs {best.macs_share:.0%} of the MACs by"
+            f" Half a point less on calibration costs {best.share:.0%} of the {words} by"
             f" {best.method}, which is right on {best.accuracy:.2%} of the test pictures."
         )
-    at = table[table.target_kind == "macs_share"].groupby("method").accuracy.mean()
+    at = table[table.target_kind.isin(SHARES)].groupby("method").accuracy.mean()
     spread = (
         "" if at.empty else f" Over all budgets the best mean is {at.idxmax()}'s, {at.max():.2%}."
     )
     return (
         f"{text}{spread} The published policy for a desired accuracy of 0.8 comes to"
-        f" {published.accuracy:.2%} at {published.macs_share:.0%} of the MACs."
+        f" {published.accuracy:.2%} at {published.share:.0%} of the {words}."
     )

@@ -23,6 +23,8 @@ def draw(tables: dict[str, Any]) -> Figure:
     """From ``points`` (test split, with intervals) and ``summary``: a panel for each method."""
     points, summary = tables["points"], tables["summary"]
     calibrated = points[points.method != "whole_network"]
+    cost = style.cost_shown(points)
+    points, calibrated = (t.assign(cost=cost.factor * t[cost.column]) for t in (points, calibrated))
     methods = calibrated.method.unique().tolist()
     columns = min(COLUMNS, len(methods))
     lines = -(-len(methods) // columns)
@@ -40,12 +42,13 @@ def draw(tables: dict[str, Any]) -> Figure:
     for axes in places.flat[len(methods) :]:
         axes.set_visible(False)
     first = places[0, 0]
-    first.set_xlim(0, 1.25 * points.ms_per_sample.max())
+    first.set_xlim(0, 1.25 * points.cost.max())
     first.margins(y=0.12)
     first.set_ylim(top=min(first.get_ylim()[1], TOP))
     for axes, method in zip(places.flat, methods, strict=False):
         _labels(axes, calibrated[calibrated.method == method])
-    words = f"time per picture (ms, predicted)\n{style.batches(summary)}"
+    axis = cost.axis if summary["simulated"] else cost.axis.replace("(ms)", "(ms, predicted)")
+    words = f"{axis}\n{style.batches(summary)}"
     for axes in places[-1]:
         axes.set_xlabel(words)
     for axes in places[:, 0]:
@@ -59,7 +62,7 @@ def draw(tables: dict[str, Any]) -> Figure:
 def _panel(axes: Axes, rows: pd.DataFrame, points: pd.DataFrame) -> None:
     low, high = rows.accuracy - rows.accuracy_low, rows.accuracy_high - rows.accuracy
     axes.errorbar(
-        rows.ms_per_sample,
+        rows.cost,
         100 * rows.accuracy,
         yerr=[100 * low, 100 * high],
         fmt="o",
@@ -70,8 +73,8 @@ def _panel(axes: Axes, rows: pd.DataFrame, points: pd.DataFrame) -> None:
     )
     whole = points[points.method == "whole_network"].iloc[0]
     chosen = points[points.chosen].iloc[0]
-    style.mark_whole_network(axes, whole.ms_per_sample, 100 * whole.accuracy)
-    style.mark_chosen(axes, chosen.ms_per_sample, 100 * chosen.accuracy)
+    style.mark_whole_network(axes, whole.cost, 100 * whole.accuracy)
+    style.mark_chosen(axes, chosen.cost, 100 * chosen.accuracy)
 
 
 def _labels(axes: Axes, rows: pd.DataFrame) -> None:
@@ -79,7 +82,7 @@ def _labels(axes: Axes, rows: pd.DataFrame) -> None:
     rise = LABEL_RISE * (axes.get_ylim()[1] - axes.get_ylim()[0])
     away = 0.04 * axes.get_xlim()[1]
     free_below = axes.get_ylim()[1] - rise / 2
-    groups = list(rows.groupby(["accuracy", "ms_per_sample"]))
+    groups = list(rows.groupby(["accuracy", "cost"]))
     for (accuracy, time), group in reversed(groups):
         free_below = min(100 * accuracy, free_below - rise)
         axes.annotate(
@@ -99,10 +102,23 @@ def caption(tables: dict[str, Any]) -> str:
     points, summary = tables["points"], tables["summary"]
     gap = (points.accuracy - points.calibration_accuracy).abs().max()
     selected, static = summary["selected"], summary["static"]
-    return (
+    text = (
         f"Thresholds found on {summary['samples']['calibration']:,} calibration pictures, accuracy"
         f" measured on {summary['samples']['test']:,} test pictures; the two differ by at most"
-        f" {100 * gap:.2f} points. The chosen policy really ran at {selected['accuracy']:.2%} and"
+        f" {100 * gap:.2f} points."
+    )
+    if summary["simulated"]:
+        own, whole = (
+            style.cost_words(way["macs"], way["ms_per_sample_predicted"])
+            for way in (selected, static)
+        )
+        return (
+            f"{text} The chosen policy, simulated from the records, is right on"
+            f" {selected['accuracy']:.2%} for {own} a picture; the whole network on"
+            f" {static['accuracy']:.2%} for {whole}."
+        )
+    return (
+        f"{text} The chosen policy really ran at {selected['accuracy']:.2%} and"
         f" {selected['ms_per_sample']:.3f} ms a picture, {selected['speedup']:.2f} times as fast as"
         f" the whole network ({static['accuracy']:.2%}, {static['ms_per_sample']:.3f} ms)."
     )

@@ -13,6 +13,7 @@ from early_exit.figures import style
 from early_exit.targets import label
 
 COLOURS = {"entropy": style.BLUE, "max_probability": style.ORANGE, "margin": style.GREEN}
+SHARES = ("macs_share", "ms_share")
 APART = 0.12
 COLUMNS = 4
 
@@ -23,7 +24,7 @@ def draw(tables: dict[str, Any]) -> Figure:
     table = table.assign(
         name=[label(*t) for t in zip(table.target_kind, table.target, strict=True)]
     )
-    budgets = table[table.target_kind == "macs_share"].name.unique().tolist()
+    budgets = table[table.target_kind.isin(SHARES)].name.unique().tolist()
     drops = table[table.target_kind == "drop"].name.unique().tolist()
     panels = [(name, _against_uniform) for name in budgets]
     panels += [(name, panel) for name in drops for panel in (_cost, _missed)]
@@ -82,7 +83,7 @@ def _against_uniform(axes: Axes, rows: pd.DataFrame, methods: list[str], name: s
 
 def _cost(axes: Axes, rows: pd.DataFrame, methods: list[str], name: str) -> None:
     _dots(axes, rows, methods, "cost")
-    axes.set(title=f"asked for: {name}", xlabel="MACs of the whole network's (%)")
+    axes.set(title=f"asked for: {name}", xlabel="cost of the whole network's (%)")
 
 
 def _missed(axes: Axes, rows: pd.DataFrame, methods: list[str], name: str) -> None:
@@ -91,7 +92,7 @@ def _missed(axes: Axes, rows: pd.DataFrame, methods: list[str], name: str) -> No
 
 
 def _gap(axes: Axes, rows: pd.DataFrame, methods: list[str], name: None) -> None:
-    budgets = rows[rows.target_kind == "macs_share"]
+    budgets = rows[rows.target_kind.isin(SHARES)]
     mean = budgets.groupby(["measure", "scaled", "method"], sort=False).optimality_gap.mean()
     _dots(axes, mean.reset_index(), methods, "optimality_gap")
     axes.axvline(0, color="black", linewidth=1)
@@ -125,14 +126,13 @@ def _legend(figure: Figure, table: pd.DataFrame) -> None:
 def caption(tables: dict[str, Any]) -> str:
     """The best method at each budget, and how often drops were exceeded."""
     table = tables["study"]
-    budgets = table[table.target_kind == "macs_share"]
+    budgets = table[table.target_kind.isin(SHARES)]
     parts = []
     for target, rows in budgets.groupby("target"):
         best = rows.loc[rows.accuracy.idxmax()]
         signal = best.measure + (" scaled" if best.scaled else "")
-        parts.append(
-            f"at {target:.0%} of the MACs {best.method} with {signal} ({best.accuracy:.2%})"
-        )
+        asked = label(best.target_kind, target)
+        parts.append(f"at {asked} {best.method} with {signal} ({best.accuracy:.2%})")
     text = f"Most accurate over {table.splits.max()} splits: {'; '.join(parts)}."
     drops = table[table.target_kind == "drop"].groupby("method").missed.mean()
     if len(drops):

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 import matplotlib
+import pandas as pd
 
 matplotlib.use("agg")
 
@@ -37,7 +38,6 @@ SETTINGS = {
 # Behind a label, so that lines do not run through it.
 CLEAR = {"boxstyle": "square,pad=0.1", "facecolor": "white", "edgecolor": "none", "alpha": 0.85}
 
-TIME = "time per picture (ms, predicted from stage prices)"
 ACCURACY = "accuracy (%)"
 
 
@@ -55,7 +55,12 @@ def exit_colours(exits: int) -> list:
 
 
 # What is compared with a threshold: low is sure.
-MEASURES = {"entropy": "entropy", "max_probability": "1 - max probability", "margin": "1 - margin"}
+MEASURES = {
+    "entropy": "entropy",
+    "max_probability": "1 - max probability",
+    "margin": "1 - margin",
+    "given": "the given uncertainty",
+}
 
 
 def threshold_unit(measure: str) -> str:
@@ -71,7 +76,32 @@ def rule_words(rule: str, measure: str) -> str:
 def batches(summary: dict[str, Any]) -> str:
     """How times were taken, for a title."""
     timing = summary["timing"]
+    if summary["simulated"]:
+        return "by the prices that came with the records"
     return f"in batches of {timing['batch_size']}, {timing['threads']} threads"
+
+
+class Cost(NamedTuple):
+    """What a figure shows for cost: a column, by which factor, and what it is called."""
+
+    column: str
+    factor: float
+    name: str
+    axis: str
+
+
+def cost_shown(table: pd.DataFrame) -> Cost:
+    """Time, or MACs where a table of operating points has no times."""
+    if table.ms_per_sample.notna().any():
+        return Cost("ms_per_sample", 1, "time", "time per picture (ms)")
+    return Cost("macs", 1e-6, "MACs", "MACs per picture (millions)")
+
+
+def cost_words(macs: float | None, ms: float | None) -> str:
+    """A mean cost of a sample in the units that there are prices in; the others are None or NaN."""
+    words = [] if ms is None or ms != ms else [f"{ms:.3f} ms"]
+    words += [] if macs is None or macs != macs else [f"{macs / 1e6:.2f} M MACs"]
+    return " and ".join(words)
 
 
 def mark_whole_network(axes: Axes, x: float, accuracy: float) -> None:

@@ -16,6 +16,7 @@ def draw(tables: dict[str, Any]) -> Figure:
     """Three panels from ``sweep`` (test split), ``points`` and ``summary``."""
     sweep, summary = tables["sweep"], tables["summary"]
     measure = summary["selected"]["measure"]
+    cost = style.cost_shown(sweep)
     figure, (accuracy, time, trade) = pyplot.subplots(1, 3, figsize=(13, 4.4))
     chosen_rule = summary["selected"]["exit_rule"]
     for rule, curve in sorted(sweep.groupby("exit_rule"), key=lambda item: item[0] == chosen_rule):
@@ -26,33 +27,36 @@ def draw(tables: dict[str, Any]) -> Figure:
             "label": style.rule_words(rule, measure),
         }
         accuracy.plot(curve.threshold, 100 * curve.accuracy, **look)
-        time.plot(curve.threshold, curve.ms_per_sample, **look)
-        trade.plot(curve.ms_per_sample, 100 * curve.accuracy, **look)
-    _marks(accuracy, time, trade, tables["points"])
+        spent = cost.factor * curve[cost.column]
+        time.plot(curve.threshold, spent, **look)
+        trade.plot(spent, 100 * curve.accuracy, **look)
+    _marks(accuracy, time, trade, tables["points"], cost)
     unit = style.threshold_unit(measure)
     accuracy.set(xlabel=unit, ylabel=style.ACCURACY, title="Accuracy against threshold")
-    time.set(xlabel=unit, ylabel="time per picture (ms)", title="Time against threshold")
+    name = cost.name[0].upper() + cost.name[1:]
+    time.set(xlabel=unit, ylabel=cost.axis, title=f"{name} against threshold")
     time.set_ylim(bottom=0)
-    trade.set(xlabel="time per picture (ms)", ylabel=style.ACCURACY)
-    trade.set_title("Accuracy against time")
+    trade.set(xlabel=cost.axis, ylabel=style.ACCURACY)
+    trade.set_title(f"Accuracy against {cost.name}")
     trade.set_xlim(left=0)
     handles, labels = trade.get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=4)
+    how = "" if summary["simulated"] else "predicted from stage prices, "
     figure.suptitle(
         f"{summary['experiment']}: one threshold for all exits, {summary['samples']['test']:,} test"
-        f" pictures; time predicted from stage prices, {style.batches(summary)}"
+        f" pictures; {cost.name} {how}{style.batches(summary)}"
     )
     return figure
 
 
-def _marks(accuracy: Axes, time: Axes, trade: Axes, points: pd.DataFrame) -> None:
+def _marks(accuracy: Axes, time: Axes, trade: Axes, points: pd.DataFrame, cost: style.Cost) -> None:
     whole = points[points.method == "whole_network"].iloc[0]
     chosen = points[points.chosen].iloc[0]
     line = {"color": "black", "linewidth": 1, "linestyle": ":"}
     accuracy.axhline(100 * whole.accuracy, **line)
-    time.axhline(whole.ms_per_sample, **line)
-    style.mark_whole_network(trade, whole.ms_per_sample, 100 * whole.accuracy)
-    style.mark_chosen(trade, chosen.ms_per_sample, 100 * chosen.accuracy)
+    time.axhline(cost.factor * whole[cost.column], **line)
+    style.mark_whole_network(trade, cost.factor * whole[cost.column], 100 * whole.accuracy)
+    style.mark_chosen(trade, cost.factor * chosen[cost.column], 100 * chosen.accuracy)
 
 
 def caption(tables: dict[str, Any]) -> str:
@@ -72,4 +76,4 @@ def caption(tables: dict[str, Any]) -> str:
 
 
 def _words(point: pd.Series) -> str:
-    return f"{point.accuracy:.2%} in {point.ms_per_sample:.3f} ms ({point.macs / 1e6:.2f} M MACs)"
+    return f"{point.accuracy:.2%} for {style.cost_words(point.macs, point.ms_per_sample)}"

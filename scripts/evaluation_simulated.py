@@ -1,0 +1,32 @@
+"""Stage evaluation, for records from elsewhere: the chosen policy on them; no network is run."""
+
+from early_exit.evaluation import evaluate, per_exit, samples_table, simulated
+from early_exit.files import read_json, replacing, write_json, write_table
+from early_exit.policy import Policy
+from early_exit.records import check_same_origin
+from stage_runner import costs_of, identity_of, origin, read_manifest, read_split, run_stage
+
+
+def main(snakemake):
+    files = snakemake.input
+    policy = Policy.from_json(read_json(files.policy, ["policy"])["policy"], files.policy)
+    records = read_split(files.records, logits=policy.needs_logits)
+    check_same_origin(
+        (files.records, records.identity),
+        read_manifest(files.manifest)[1],
+        origin(files.machine),
+        origin(files.policy),
+    )
+    costs = costs_of(files)
+    run = simulated(policy, records)
+    result = evaluate(policy, records, run, None, costs, None)
+    identity = identity_of(records, files)
+    with replacing(snakemake.output.samples) as temporary:
+        samples_table(records, run).to_parquet(temporary, index=False)
+    write_table(snakemake.output.per_exit, per_exit(policy, records, run, costs), identity)
+    content = result | {"doubt": None, "timing": None, "identity": identity}
+    write_json(snakemake.output.evaluation, content)
+
+
+if __name__ == "__main__":
+    run_stage(main, snakemake)  # noqa: F821
