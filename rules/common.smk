@@ -371,6 +371,18 @@ def shards(wildcards):
     return expand(pattern, shard=range(1, count + 1), shards=count)
 
 
+def sweep_shards(wildcards):
+    """What the shards of a sweep counted, where there are several; else nothing."""
+    count = experiment(wildcards)["sweep"]["shards"]
+    pattern = "results/{{experiment}}/sweep/{{split}}_{shard}_of_{shards}.csv"
+    return expand(pattern, shard=range(1, count + 1), shards=count) if count > 1 else []
+
+
+def swept(wildcards):
+    """What a sweep depends on; how many jobs share it changes nothing."""
+    return {k: v for k, v in experiment(wildcards)["sweep"].items() if k != "shards"}
+
+
 def keeps_logits(wildcards):
     """Whether the records keep the logits: always, or where a later stage needs them."""
     own = experiment(wildcards)

@@ -14,6 +14,7 @@ rule sweep_thresholds:
         costs="results/{experiment}/cost/cost.csv",
         machine="results/{experiment}/cost/cost.json",
         temperatures=temperatures,
+        counts=sweep_shards,
     output:
         sweep="results/{experiment}/sweep/{split}.csv",
         cutoffs="results/{experiment}/sweep/{split}_cutoffs.csv",
@@ -25,7 +26,29 @@ rule sweep_thresholds:
         "../envs/analysis.yaml"
     params:
         code=code("sweep", "uncertainty.{measure}"),
-        sweep=setting("sweep"),
+        sweep=swept,
         measure=setting("measure"),
     script:
         "../scripts/sweep.py"
+
+
+rule sweep_shard:
+    """Count what a part of the samples do at each uniform threshold; each can be another machine's job."""
+    input:
+        records="results/{experiment}/exits/{split}.parquet",
+        machine="results/{experiment}/cost/cost.json",
+        temperatures=temperatures,
+    output:
+        counts=temp("results/{experiment}/sweep/{split}_{shard}_of_{shards}.csv"),
+    log:
+        "results/{experiment}/logs/sweep_{split}_{shard}_of_{shards}.log",
+    benchmark:
+        "results/{experiment}/benchmarks/sweep_{split}_{shard}_of_{shards}.tsv"
+    conda:
+        "../envs/analysis.yaml"
+    params:
+        code=code("sweep_shard", "uncertainty.{measure}"),
+        sweep=swept,
+        measure=setting("measure"),
+    script:
+        "../scripts/sweep_shard.py"

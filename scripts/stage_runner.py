@@ -10,7 +10,7 @@ import errno
 import logging
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -194,20 +194,29 @@ def read_split(path: Any, logits: bool = False) -> Records:
     from early_exit.records import read_records
 
     records = read_records(path, logits=logits)
-    expected, found = Path(path).stem, records.identity.get("split")
+    _check_split(path, records.identity)
+    return records
+
+
+def _check_split(path: Any, identity: dict[str, Any]) -> None:
+    expected, found = Path(path).stem, identity.get("split")
     if found != expected:
         raise InputError(
             f"{path}: holds the split {found}, not {expected}; delete it and run again"
         )
-    return records
 
 
 def identity_of(records: Records, files: Any) -> dict[str, Any]:
     """What a job's results were made from: its records and, where it has any, its prices."""
-    identity = {key: records.identity[key] for key in ("network", "data", "split")}
+    return made_from(records.identity, files)
+
+
+def made_from(identity: dict[str, Any], files: Any) -> dict[str, Any]:
+    """As :func:`identity_of`, from the identity of the records."""
+    own = {key: identity[key] for key in ("network", "data", "split")}
     if files.get("machine"):
-        identity["costs"] = origin(files.machine)[1]["costs"]
-    return identity
+        own["costs"] = origin(files.machine)[1]["costs"]
+    return own
 
 
 def read_seen(files: Any, params: Any) -> tuple[Records, Policy]:
@@ -216,21 +225,43 @@ def read_seen(files: Any, params: Any) -> tuple[Records, Policy]:
     The job has the params `measure` and, unless it takes both rules in turn, `exit_rule`; and the
     input `temperatures` where logits are scaled.
     """
+    records = read_split(files.records, logits=_needs_logits(files, params))
+    return records, seen_by(files, params, records.identity)
+
+
+def pieces_seen(
+    files: Any, params: Any, part: int = 1, parts: int = 1
+) -> tuple[dict[str, Any], Policy, Iterator[Records]]:
+    """As :func:`read_seen`, a row group at a time: their identity, the policy, and the pieces."""
+    from early_exit.records import read_identity, read_pieces
+
+    identity = read_identity(files.records)
+    _check_split(files.records, identity)
+    sees = seen_by(files, params, identity)
+    pieces = read_pieces(files.records, _needs_logits(files, params), part, parts)
+    return identity, sees, pieces
+
+
+def seen_by(files: Any, params: Any, identity: dict[str, Any]) -> Policy:
+    """The policy that sees a job's records, of which this is the identity."""
     from early_exit.files import read_json
-    from early_exit.policy import RECORDED, ExitRule, whole_network
+    from early_exit.policy import ExitRule, whole_network
     from early_exit.records import check_same_origin
 
-    scaled = files.get("temperatures")
-    logits = params.measure not in RECORDED or bool(scaled)
-    records = read_split(files.records, logits=logits)
-    identities = [(files.records, records.identity), origin(files.machine)]
-    temperatures = None
+    identities = [(files.records, identity), origin(files.machine)]
+    temperatures, scaled = None, files.get("temperatures")
     if scaled:
         identities.append(origin(scaled))
         temperatures = tuple(read_json(scaled, ["temperatures"])["temperatures"])
     check_same_origin(*identities)
     rule = ExitRule(params.get("exit_rule", "below"))
-    return records, whole_network(params.measure, rule, records.exits, temperatures)
+    return whole_network(params.measure, rule, identity["exits"], temperatures)
+
+
+def _needs_logits(files: Any, params: Any) -> bool:
+    from early_exit.policy import RECORDED
+
+    return params.measure not in RECORDED or bool(files.get("temperatures"))
 
 
 def costs_of(files: Any) -> CostModel:

@@ -1,43 +1,76 @@
 """Stage sweep: one threshold for all exits, over the measure's range, from the records."""
 
-from dataclasses import replace
-
+import numpy as np
 import pandas as pd
 
-from early_exit.files import write_table
-from early_exit.operating_point import simulated_table
+from early_exit.files import read_table, write_table
 from early_exit.policy import ExitRule
-from early_exit.sweep import sweep, threshold_grid
-from stage_runner import costs_of, identity_of, read_seen, run_stage
+from early_exit.records import check_same_origin
+from early_exit.sweep import Counts, count, cutoffs, priced, threshold_grid
+from stage_runner import costs_of, made_from, origin, pieces_seen, run_stage
 
 
 def main(snakemake):
-    settings = snakemake.params.sweep
-    records, sees = read_seen(snakemake.input, snakemake.params)
-    costs = costs_of(snakemake.input)
-    grid = threshold_grid(
-        sees.measure, records.classes, settings["points"], records.identity.get("span")
-    )
-    both = [replace(sees, rule=rule) for rule in ExitRule]
-    curves = [sweep(records, costs, seen, grid) for seen in both]
-    identity = identity_of(records, snakemake.input)
-    write_table(snakemake.output.sweep, pd.concat(curves, ignore_index=True), identity)
-    table = cutoffs(records, costs, both, settings["cutoffs"])
-    write_table(snakemake.output.cutoffs, table, identity)
+    files, params = snakemake.input, snakemake.params
+    identity, sees, pieces = pieces_seen(files, params)
+    grid, single = thresholds(identity, params)
+    if files.get("counts"):
+        found = sum_of_shards(files, identity, sees, len(grid) + len(single))
+    else:
+        found = count_pieces(pieces, sees, np.append(grid, single))
+    costs, made_by = costs_of(files), made_from(identity, files)
+    sweeps, tables = [], []
+    for seen in both_rules(sees):
+        own = found[seen.rule]
+        sweeps.append(priced(own.at(slice(len(grid))), costs, seen, grid))
+        each = cutoffs(own.at(slice(len(grid), None)), costs, seen, single)
+        tables += [
+            table.assign(exit_rule=seen.rule.value, cutoff=threshold)
+            for threshold, table in zip(single, each, strict=True)
+        ]
+    write_table(snakemake.output.sweep, pd.concat(sweeps, ignore_index=True), made_by)
+    write_table(snakemake.output.cutoffs, told(tables), made_by)
 
 
-def cutoffs(records, costs, both, thresholds):
-    """Each single threshold, exit by exit, under both rules."""
-    tables = [
-        simulated_table(seen.at((threshold,) * (seen.exits - 1)), records, costs).assign(
-            exit_rule=seen.rule.value, cutoff=threshold
-        )
-        for threshold in thresholds
-        for seen in both
-    ]
+def thresholds(identity, params):
+    """The swept thresholds, and the single ones that are told exit by exit."""
+    settings, classes = params.sweep, identity["classes"]
+    grid = threshold_grid(params.measure, classes, settings["points"], identity.get("span"))
+    return grid, np.array(settings["cutoffs"], float)
+
+
+def both_rules(sees):
+    """The policy under each exit rule."""
+    return [sees.under(rule) for rule in ExitRule]
+
+
+def count_pieces(pieces, sees, levels):
+    """What the samples of all pieces do at each threshold, by exit rule."""
+    found = {rule: Counts.none(len(levels), sees.exits) for rule in ExitRule}
+    for piece in pieces:
+        for seen in both_rules(sees):
+            found[seen.rule] += count(piece, seen, levels)
+    return found
+
+
+def sum_of_shards(files, identity, sees, levels):
+    """The sum of what the shards counted."""
+    found = {rule: Counts.none(levels, sees.exits) for rule in ExitRule}
+    for path in files.counts:
+        table = read_table(path, ["exit_rule"])
+        check_same_origin((files.records, identity), origin(path))
+        for rule in ExitRule:
+            found[rule] += Counts.from_table(table[table.exit_rule == rule.value], sees.exits)
+    return found
+
+
+def told(tables):
+    """The tables of single thresholds, the threshold in front."""
     if not tables:
         return pd.DataFrame(columns=["exit_rule", "cutoff"])
-    table = pd.concat(tables, ignore_index=True)
+    table = pd.concat(tables, ignore_index=True).sort_values(
+        "cutoff", kind="stable", ignore_index=True
+    )
     return table[["exit_rule", "cutoff", *table.columns.drop(["exit_rule", "cutoff"])]]
 
 

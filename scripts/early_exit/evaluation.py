@@ -17,7 +17,13 @@ import pandas as pd
 
 from early_exit.cost_model import CostModel
 from early_exit.errors import InputError
-from early_exit.operating_point import of_exits_taken, per_exit_table, policy_of, simulate
+from early_exit.operating_point import (
+    left_and_right,
+    of_exits_taken,
+    per_exit_table,
+    policy_of,
+    simulate,
+)
 from early_exit.outcomes import Outcomes
 from early_exit.policy import Policy
 from early_exit.records import Records
@@ -158,7 +164,8 @@ def doubtful_times(result: dict[str, Any], most: float = 1.5) -> str:
 
 def per_exit(policy: Policy, records: Records, run: Outcomes, costs: CostModel) -> pd.DataFrame:
     """The table of :func:`~early_exit.operating_point.per_exit_table`, of a run."""
-    return per_exit_table(policy, run.exit, run.prediction == records.label, costs)
+    found = left_and_right(run.exit, run.prediction == records.label, policy.exits)
+    return per_exit_table(policy, *found, costs)
 
 
 def samples_table(records: Records, run: Outcomes) -> pd.DataFrame:

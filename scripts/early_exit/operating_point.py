@@ -78,10 +78,15 @@ def of_exits_taken(
     policy: Policy, taken: np.ndarray, correct: int, costs: CostModel
 ) -> OperatingPoint:
     """The operating point of samples that left at the exits ``taken``, shape (N,), from 0."""
-    shares = np.bincount(taken, minlength=policy.exits) / len(taken)
+    return of_counts(policy, np.bincount(taken, minlength=policy.exits), correct, costs)
+
+
+def of_counts(policy: Policy, left: np.ndarray, correct: int, costs: CostModel) -> OperatingPoint:
+    """The operating point of which ``left``, shape (K,), samples left at each exit."""
+    shares = left / left.sum()
     return OperatingPoint(
         policy,
-        len(taken),
+        int(left.sum()),
         int(correct),
         shares,
         float(shares @ costs.macs(policy)),
@@ -101,25 +106,30 @@ def accuracy_where_left(policy: Policy, records: Records) -> tuple[np.ndarray, n
     """Accuracy among those that leave at each exit (NaN where nobody does), and their number."""
     taken = policy.exits_taken(records.uncertainty(policy.measure, policy.temperatures))
     right = records.correct[np.arange(len(records)), taken]
-    return _where_left(taken, right, policy.exits)
+    left, right = left_and_right(taken, right, policy.exits)
+    return _share(right, left), left
 
 
-def _where_left(taken: np.ndarray, right: np.ndarray, exits: int) -> tuple[np.ndarray, np.ndarray]:
-    left = np.bincount(taken, minlength=exits)
-    correct = np.bincount(taken, weights=right, minlength=exits)
+def left_and_right(
+    taken: np.ndarray, right: np.ndarray, exits: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """How many samples left at each of the exits, and how many of them were right, shape (K,).
+
+    Parameters
+    ----------
+    taken, right
+        Shape (N,), the exit of each sample, from 0, and whether it was right.
+    """
+    return np.bincount(taken, minlength=exits), np.bincount(taken[right], minlength=exits)
+
+
+def _share(right: np.ndarray, left: np.ndarray) -> np.ndarray:
     with np.errstate(invalid="ignore"):
-        return correct / left, left
-
-
-def simulated_table(policy: Policy, records: Records, costs: CostModel) -> pd.DataFrame:
-    """:func:`per_exit_table` of ``policy`` on ``records``, without running the network."""
-    taken = policy.exits_taken(records.uncertainty(policy.measure, policy.temperatures))
-    right = records.correct[np.arange(len(records)), taken]
-    return per_exit_table(policy, taken, right, costs)
+        return right / left
 
 
 def per_exit_table(
-    policy: Policy, taken: np.ndarray, right: np.ndarray, costs: CostModel
+    policy: Policy, left: np.ndarray, right: np.ndarray, costs: CostModel
 ) -> pd.DataFrame:
     """What happens at each exit: a row an exit, and a last one overall.
 
@@ -127,8 +137,8 @@ def per_exit_table(
     ----------
     policy, costs
         What the samples left by, and the prices.
-    taken, right
-        Shape (N,), the exit of each sample, from 0, and whether it was right.
+    left, right
+        Shape (K,), how many samples left at each exit, and how many of them were right.
 
     Returns
     -------
@@ -137,15 +147,15 @@ def per_exit_table(
         (empty where nobody did), and ``macs`` and ``ms_per_sample`` of one that leaves there. The
         last row, ``overall``, has the accuracy of all samples and their mean costs.
     """
-    point = of_exits_taken(policy, taken, right.sum(), costs)
-    accuracy, left = _where_left(taken, right, policy.exits)
-    reached = len(taken) - np.concatenate([[0], np.cumsum(left)[:-1]])
+    point = of_counts(policy, left, right.sum(), costs)
+    samples = int(left.sum())
+    reached = samples - np.concatenate([[0], np.cumsum(left)[:-1]])
     return pd.DataFrame(
         {
             "exit": [*map(str, range(1, policy.exits + 1)), "overall"],
-            "reached": [*reached, len(taken)],
-            "left": [*left, len(taken)],
-            "accuracy": [*accuracy, point.accuracy],
+            "reached": [*reached, samples],
+            "left": [*left, samples],
+            "accuracy": [*_share(right, left), point.accuracy],
             "macs": [*costs.macs(policy), point.macs],
             "ms_per_sample": [*costs.ms(policy), point.ms],
         }

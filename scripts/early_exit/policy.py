@@ -110,6 +110,10 @@ class Policy:
         """The policy with other thresholds."""
         return replace(self, thresholds=thresholds)
 
+    def under(self, rule: ExitRule) -> Policy:
+        """The policy that nobody leaves by, under another exit rule."""
+        return replace(self, rule=rule).whole
+
     @property
     def heads_run(self) -> tuple[bool, ...]:
         """For each of the K exits, whether its head must run: not where nobody can leave."""

@@ -275,16 +275,26 @@ def read_records(path: str | os.PathLike, logits: bool = False) -> Records:
     return _from_table(table, identity, logits, str(path))
 
 
-def read_pieces(path: str | os.PathLike, logits: bool = False) -> Iterator[Records]:
+def read_pieces(
+    path: str | os.PathLike, logits: bool = False, part: int = 1, parts: int = 1
+) -> Iterator[Records]:
     """Read records a row group at a time, in order; as :func:`read_records` otherwise.
 
-    A piece may hold samples of one class only, which a whole split may not.
+    A piece may hold samples of one class only, which a whole split may not. Of several ``parts`` of
+    the file only the one with the number ``part``, from 1, is read; it may be empty.
     """
     with opened(path) as (file, identity):
         names = _names(file, identity, logits, path)
-        for group in range(file.num_row_groups):
+        first, last = (file.num_row_groups * number // parts for number in (part - 1, part))
+        for group in range(first, last):
             table = file.read_row_group(group, columns=names)
             yield _from_table(table, identity, logits, str(path), whole=False)
+
+
+def read_identity(path: str | os.PathLike) -> dict[str, Any]:
+    """The identity of a file of records, nothing else of it; errors as of :func:`read_records`."""
+    with opened(path) as (_, identity):
+        return identity
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from hypothesis.extra import numpy as hnp
 
 from early_exit.operating_point import simulate
 from early_exit.policy import ExitRule, uniform
-from early_exit.sweep import curves, sweep, threshold_grid
+from early_exit.sweep import Counts, count, counts, curves, cutoffs, sweep, threshold_grid
 from helpers import make_costs, make_records, sees
 
 # Few values, so that ties between samples, exits and thresholds are common.
@@ -64,3 +64,42 @@ def test_a_row_is_the_operating_point_of_its_threshold(rule, measure):
         assert row.macs == pytest.approx(point.macs)
         assert row.ms_per_sample == pytest.approx(point.ms)
         assert [row.share_1, row.share_2, row.share_3] == pytest.approx(point.exit_shares.tolist())
+
+
+@given(
+    uncertainty=UNCERTAINTIES,
+    seed=st.integers(0, 2**16),
+    part=st.integers(0, 8),
+    thresholds=st.lists(st.sampled_from([*GRID, 0.3]), min_size=1, max_size=4),
+)
+def test_the_counts_of_parts_add_up(uncertainty, seed, part, thresholds):
+    correct = np.random.default_rng(seed).random(uncertainty.shape) < 0.5
+    levels = np.array(thresholds)
+    whole = counts(uncertainty[:, :-1], correct, levels)
+    parts = Counts.none(len(levels), correct.shape[1])
+    for rows in (slice(part), slice(part, None)):
+        parts += counts(uncertainty[rows, :-1], correct[rows], levels)
+    np.testing.assert_array_equal(parts.left, whole.left)
+    np.testing.assert_array_equal(parts.right, whole.right)
+    shares, accuracy = curves(uncertainty[:, :-1], correct, levels)
+    np.testing.assert_array_equal(whole.shares, shares)
+    np.testing.assert_array_equal(whole.accuracy, accuracy)
+    again = Counts.from_table(whole.table(), correct.shape[1])
+    np.testing.assert_array_equal(again.right, whole.right)
+
+
+@pytest.mark.parametrize("rule", ExitRule)
+def test_a_cutoff_is_told_exit_by_exit(rule):
+    records, costs, seen = make_records(), make_costs(), sees(3, rule)
+    ((table),) = cutoffs(count(records, seen, np.array([0.6])), costs, seen, np.array([0.6]))
+    policy = seen.at((0.6, 0.6))
+    taken = policy.exits_taken(records.entropy)
+    right = records.correct[np.arange(len(records)), taken]
+    assert table.exit.tolist() == ["1", "2", "3", "overall"]
+    assert table.left[:3].tolist() == np.bincount(taken, minlength=3).tolist()
+    assert table.reached.tolist() == [60, 60 - table.left[0], table.left[2], 60]
+    for k in range(3):
+        if (taken == k).any():
+            assert table.accuracy[k] == pytest.approx(right[taken == k].mean())
+    assert table.accuracy[3] == pytest.approx(right.mean())
+    assert table.macs[3] == pytest.approx(simulate(policy, records, costs).macs)

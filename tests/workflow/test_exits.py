@@ -4,6 +4,8 @@ import pandas as pd
 import pytest
 import yaml
 
+from conftest import SMALL
+
 RECORDS = "results/small/exits/test.parquet"
 
 
@@ -30,6 +32,29 @@ def test_shards_joined_equal_one_job_to_the_byte(finished):
     assert finished.planned(RECORDS) == {}
     finished.edit("scripts/early_exit/extraction.py", "torch.cat(logits)", "torch.cat([*logits])")
     assert set(finished.planned(RECORDS)) == {"record_shard", "join_shards"}
+
+
+def test_a_sweep_in_shards_is_the_same_sweep(finished):
+    names = ("sweep/test.csv", "sweep/test_cutoffs.csv")
+    before = [untimed(finished.path(name)) for name in names]
+    # In row groups so small that each shard has some.
+    finished.edit("scripts/early_exit/records.py", "ROWS = 65_536", "ROWS = 64")
+    finished.run("--cores", "2", RECORDS, check=True)
+    sharded = SMALL | {"sweep": {"shards": 3}}
+    finished.configure(run="small", experiments={"small": sharded})
+    target = "results/small/sweep/test.csv"
+    assert finished.planned(target)["sweep_shard"] == 3
+    finished.run("--cores", "2", target, check=True)
+    for name, table in zip(names, before, strict=True):
+        pd.testing.assert_frame_equal(untimed(finished.path(name)), table)
+    left = {path.name for path in finished.path("sweep").glob("test*")}
+    assert left == {"test.csv", "test_cutoffs.csv"}
+    assert finished.planned(target) == {}
+
+
+def untimed(path):
+    """A table without its times and its seal."""
+    return pd.read_csv(path).drop(columns=["ms_per_sample", "seal"])
 
 
 def test_more_shards_than_batches_are_refused(finished):

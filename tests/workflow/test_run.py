@@ -18,7 +18,7 @@ RULES = {
     "network": {"network", "import_network", "train_network", "ship", "ship_network"},
     "exits": {"exits", "record_exits", "record_shard", "join_shards", "import_records"},
     "cost": {"cost", "measure_cost", "import_costs"},
-    "sweep": {"sweep", "sweep_thresholds"},
+    "sweep": {"sweep", "sweep_thresholds", "sweep_shard"},
     "calibration": {"calibrate", "calibrate_thresholds"},
     "selection": {"select", "select_policy"},
     "temperature": {"temperature", "fit_temperatures"},
