@@ -127,7 +127,8 @@ def _measured(
     if target.is_quality:
         missed = there.correct[0] < target.least_correct(others)
     else:
-        missed = cost > target.most_cost(prices) * (1 + 1e-9)
+        own = costs.prices(target.unit(costs.unit))
+        missed = evaluate(others, own, thresholds).cost[0] > target.most_cost(own) * (1 + 1e-9)
     return {
         "target_kind": target.kind,
         "target": target.value,
