@@ -1,13 +1,15 @@
 """Stage network, trained: all exits jointly, on the train split alone."""
 
+import logging
 from pathlib import Path
 
 import torch
 
 from early_exit import datasets, networks
+from early_exit.errors import InputError
 from early_exit.files import sha256, write_table
 from early_exit.training import Recipe, SavedState, train
-from stage_runner import read_manifest, run_stage, use_threads
+from stage_runner import read_manifest, run_stage, scaling, use_threads
 
 
 def main(snakemake):
@@ -16,20 +18,35 @@ def main(snakemake):
     manifest, _ = read_manifest(snakemake.input.manifest, params.dataset)
     data = datasets.load(params.data_dir, "train", params.dataset)
     torch.manual_seed(params.seed)
-    name = params.network["name"]
-    network = networks.build(name, manifest["classes"], manifest["shape"])
+    own = params.network
+    network = networks.build(
+        own["name"], manifest["classes"], manifest["shape"], own.get("arguments")
+    )
     identity = {
-        "network": name,
+        **networks.described(own),
         "classes": manifest["classes"],
         "shape": manifest["shape"],
         "data": manifest["digest"],
         "training": params.training,
         "seed": params.seed,
     }
+    recipe, fresh = Recipe(**params.training), ()
+    if start := snakemake.input.start:
+        fresh = networks.load_start(network, start)
+        identity["start"] = sha256(start)
+        heads = ", ".join(str(k + 1) for k in fresh) or "none"
+        logging.info("Begins with the weights of %s; heads that start afresh: %s", start, heads)
+    elif recipe.freeze_backbone and "source" not in identity:
+        raise InputError(
+            "training.freeze_backbone: there are no weights to keep; name some in"
+            " training.start_from"
+        )
     # Beside the output, and no output itself: Snakemake deletes those of a job that failed.
     path = Path(snakemake.output.network).with_name("training_state.pt")
     saved = SavedState(path, identity | {"code": params.code})
-    log = train(network, data, Recipe(**params.training), params.seed, params.device, saved)
+    log = train(
+        network, data, recipe, params.seed, params.device, saved, fresh, **scaling(manifest)
+    )
     networks.save(network, snakemake.output.network, identity)
     made_by = {"network": sha256(snakemake.output.network), "data": manifest["digest"]}
     write_table(snakemake.output.log, log, made_by)

@@ -8,7 +8,7 @@ other sizes, so sums may differ in the last digits: a sample whose uncertainty l
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -134,6 +134,35 @@ def doubtful_times(result: dict[str, Any], most: float = 1.5) -> str:
 def per_exit(policy: Policy, records: Records, run: Outcomes, costs: CostModel) -> pd.DataFrame:
     """The table of :func:`~early_exit.operating_point.per_exit_table`, of a run."""
     return per_exit_table(policy, run.exit, run.prediction == records.label, costs)
+
+
+def per_class(records: Records, run: Outcomes, class_names: Sequence[str]) -> pd.DataFrame:
+    """What each class gets out of a policy, really run: a row a class.
+
+    Returns
+    -------
+    pandas.DataFrame
+        ``class`` (from 0), ``class_name``, ``samples``; the policy's ``accuracy`` on them with its
+        95 % Wilson interval (``accuracy_low``, ``accuracy_high``), that of the ``whole_network``,
+        and the ``mean_exit`` that they leave at, from 1. Empty where a class has no sample.
+    """
+    rows = []
+    for number, name in enumerate(class_names):
+        own = records.label == number
+        samples = int(own.sum())
+        row = {"class": number, "class_name": name, "samples": samples}
+        if samples:
+            correct = int((run.prediction[own] == number).sum())
+            low, high = wilson_interval(correct, samples)
+            row |= {
+                "accuracy": correct / samples,
+                "accuracy_low": low,
+                "accuracy_high": high,
+                "whole_network": float(records.correct[own, -1].mean()),
+                "mean_exit": float(run.exit[own].mean() + 1),
+            }
+        rows.append(row)
+    return pd.DataFrame(rows)
 
 
 def samples_table(records: Records, run: Outcomes) -> pd.DataFrame:

@@ -28,7 +28,7 @@ def job(tmp_path):
     folder = tmp_path / "network"
     return SimpleNamespace(
         threads=2,
-        input=SimpleNamespace(manifest=str(manifest)),
+        input=SimpleNamespace(manifest=str(manifest), start=[]),
         output=SimpleNamespace(
             network=str(folder / "network.safetensors"), log=str(folder / "training.csv")
         ),

@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 ROOT = Path(__file__).parents[2]
-PARTS = ("Snakefile", "config.yaml", "rules", "scripts", "profiles", "envs")
+PARTS = ("Snakefile", "config.yaml", "rules", "scripts", "profiles", "envs", "examples")
 # What must not come out of a run.
 PRIVATE = {"SOME_TOKEN": "correct-horse-battery-staple"} | dict.fromkeys(
     ("USER", "LOGNAME", "USERNAME"), "somebody-by-name"
