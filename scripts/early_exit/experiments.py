@@ -43,7 +43,7 @@ def with_experiment(text: str, name: str, template: str, schema: dict[str, Any])
     lines = template.strip("\n").replace(f"  {PLACEHOLDER}:", f"  {name}:", 1).split("\n")
     indent = _indent(body)
     added = "".join(f"{indent}{line.removeprefix('  ')}".rstrip() + "\n" for line in lines)
-    blank = "\n" if rest else ""
+    blank = "\n" if rest and not rest.startswith("\n") else ""
     new = body.rstrip("\n") + "\n\n" + added + blank + rest
     after = _checked(new, schema)
     own = after["experiments"].pop(name)
@@ -73,6 +73,8 @@ def _checked(text: str, schema: dict[str, Any]) -> dict[str, Any]:
     except yaml.YAMLError as error:
         where = str(error).replace("\n", " ")
         raise InputError(f"config.yaml: no YAML ({where})") from error
+    if not isinstance(config, dict):
+        raise InputError("config.yaml: must be a map with the key experiments")
     configure(config, schema)
     return config
 

@@ -9,10 +9,12 @@ from early_exit.evaluation import (
     compare,
     doubtful_times,
     evaluate,
+    per_class,
     per_exit,
     points_on_test,
     samples_table,
 )
+from early_exit.files import read_table, write_table
 from early_exit.operating_point import policy_of
 from early_exit.outcomes import Outcomes
 from early_exit.policy import ExitRule, Policy
@@ -97,6 +99,29 @@ def test_exit_by_exit():
     right = run.prediction == records.label
     assert table.accuracy["1"] == pytest.approx(right[first].mean())
     assert table.accuracy["overall"] == pytest.approx(right.mean())
+
+
+def test_class_by_class():
+    records = make_records()
+    run = simulated(records)
+    names = ["a, b", "007", "NA", "d", "nobody"]
+    table = per_class(records, run, names)
+    assert table.class_name.tolist() == names
+    assert table.samples.tolist() == [*np.bincount(records.label), 0]
+    second = records.label == 1
+    assert table.accuracy[1] == pytest.approx((run.prediction[second] == 1).mean())
+    assert table.whole_network[1] == pytest.approx((records.prediction[second, -1] == 1).mean())
+    assert table.mean_exit[1] == pytest.approx(run.exit[second].mean() + 1)
+    assert table.loc[4, "accuracy":].isna().all()
+    weighed = (table.accuracy * table.samples).sum() / 60
+    assert weighed == pytest.approx((run.prediction == records.label).mean())
+
+
+def test_class_names_are_read_as_they_were_written(tmp_path):
+    names = ["a, b", "007", "NA", 'say "x"']
+    path = tmp_path / "per_class.csv"
+    write_table(path, per_class(make_records(), simulated(make_records()), names))
+    assert read_table(path, []).class_name.tolist() == names
 
 
 def test_a_row_a_sample():

@@ -34,6 +34,7 @@ def draw(tables: dict[str, Any]) -> Figure:
     left.set(xlabel=style.ACCURACY)
     right.barh(places, shown.mean_exit, color=style.SKY)
     right.set(xlabel="mean exit", xlim=(0, summary["exits"]))
+    right.set_xticks(range(1, summary["exits"] + 1))
     right.grid(axis="y", visible=False)
     part = f", the {MOST} least accurate classes" if len(found) > MOST else ""
     figure.suptitle(f"{summary['experiment']}: class by class{part}, with 95 % intervals")
