@@ -62,7 +62,7 @@ class NetworkFile:
             If one of these files cannot be read.
         """
         try:
-            return fingerprint(self.path.parent, self.path.stem)
+            return fingerprint(self.path.absolute().parent, self.path.stem)
         except FileNotFoundError as error:
             raise InputError(f"there is no file {self.path}") from error
         except (SyntaxError, ValueError) as error:
@@ -70,7 +70,7 @@ class NetworkFile:
 
     def imports_from(self, folder: Path) -> list[str]:
         """The modules in another ``folder``, the library's, that it imports."""
-        beside = self.path.parent
+        beside = self.path.absolute().parent
         own = reachable(beside, self.path.stem)
         named = {name for module in own for name in imported_by(beside, module)}
         return sorted(name for name in named - own if is_there(folder, name))

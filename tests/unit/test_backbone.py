@@ -1,6 +1,7 @@
 """A backbone with exits put into it: equal to the backbone, to the last bit."""
 
 import copy
+from itertools import pairwise
 
 import pytest
 import torch
@@ -52,6 +53,13 @@ def test_the_last_exit_is_the_backbone(name, after):
         before = backbone(images)
         network = with_exits(backbone, after, 5, [3, 32, 32]).eval()
         found = network(images)
+        # What follows an exit leaves its features as they are.
+        features = images
+        for stage, following in pairwise(network.stages):
+            features = stage(features)
+            kept = features.clone()
+            following(features)
+            assert torch.equal(features, kept)
     assert found.shape == (2, len(after), 5)
     assert torch.equal(found[:, -1], before)
     check(network, 5, [3, 32, 32])
