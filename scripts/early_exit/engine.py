@@ -34,7 +34,7 @@ class Engine:
         ``channels_last``, which suits convolutions, or ``contiguous``.
     mean, std
         Of each channel, for pictures in [0, 1]: what is taken away from them, and what they are
-        divided by; ``None`` leaves them as they are.
+        divided by; ``None`` leaves them as they are. A data set has both or neither.
 
     Raises
     ------

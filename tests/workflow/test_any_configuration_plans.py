@@ -26,7 +26,7 @@ def test_what_the_schema_allows_is_planned(project, config, tally):
             network["name"] = "branchynet"
         own.get("training", {}).pop("start_from", None)
         # Not every data set takes these, and what it takes is no matter of types.
-        for key in ("path", "size", "test"):
+        for key in ("path", "size", "test", "mean", "std"):
             dataset.pop(key, None)
         if dataset.get("name") in ("folder", "npz"):
             dataset["name"] = "digits"

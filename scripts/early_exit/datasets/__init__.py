@@ -85,7 +85,7 @@ class Split:
 
 
 def check_settings(settings: dict[str, Any]) -> None:
-    """Refuse settings that a data set does not know, and the lack of those that it needs.
+    """Refuse settings that a data set does not know, or that do not go together or are missing.
 
     Raises
     ------
@@ -99,6 +99,8 @@ def check_settings(settings: dict[str, Any]) -> None:
         if value is not None and key not in known:
             takes = ", ".join([*needed, *module.SETTINGS, *COMMON[1:]])
             raise InputError(f"dataset.{key}: {settings['name']} takes no {key}; it takes: {takes}")
+    if (settings.get("mean") is None) != (settings.get("std") is None):
+        raise InputError("dataset.mean and dataset.std go together; set both, or neither")
     for key in needed:
         # A job has the path as its `data_dir`, and not among the settings.
         if settings.get(key) is None and (key in settings or key != "path"):
