@@ -7,6 +7,7 @@
 # make test-large    set up, and measure the memory that a million samples take
 # make test-faults   set up, and run the tests that inject faults, with a count of each kind
 # make soak          set up, and run the digits RUNS times in a row (50), killed at random
+# make new NAME=mine KIND=folder  add a commented experiment to config.yaml (or KIND=cifar10)
 # make docs   write docs/configuration.md from the schema
 PYTHON ?= python3
 VENV ?= .venv
@@ -14,11 +15,13 @@ CORES ?= 4
 EXPERIMENT ?= corrected
 DATA_DIR ?= data
 RUNS ?= 50
+NAME ?=
+KIND ?= folder
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 INSTALLED_CLUSTER := $(VENV)/.installed-cluster
 
-.PHONY: run test test-cluster test-large test-faults soak bench check docs setup clean
+.PHONY: run test test-cluster test-large test-faults soak bench check docs new setup clean
 .DEFAULT_GOAL := run
 
 run: setup
@@ -56,6 +59,9 @@ check: setup
 
 docs: setup
 	$(BIN)/python docs/make_configuration.py
+
+new: setup
+	@$(BIN)/python scripts/new_experiment.py "$(NAME)" "$(KIND)"
 
 setup: $(INSTALLED)
 

@@ -54,7 +54,8 @@ def row(key: str, part: dict[str, Any], named: dict[str, Any]) -> str:
     values = part.get("items", part)
     if "$ref" in values:
         values = named[values["$ref"].rpartition("/")[2]]
-    choices = values.get("enum")
+    # Of what may be one of some names, or something else, the names.
+    choices = next((one["enum"] for one in values.get("anyOf", [values]) if "enum" in one), None)
     meaning = part["description"].strip()
     if choices:
         meaning += f" One of {', '.join(f'`{choice}`' for choice in choices)}."

@@ -13,6 +13,7 @@ rule train_baseline:
     """Train the stages up to an exit with its head alone, by the experiment's own recipe."""
     input:
         manifest="results/{experiment}/data/manifest.json",
+        start=weights("training/start_from"),
     output:
         network="results/{experiment}/baselines/network_{cut}.safetensors",
         log="results/{experiment}/baselines/training_{cut}.csv",

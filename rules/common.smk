@@ -6,6 +6,7 @@ import re
 import sys
 from functools import cache
 from pathlib import Path
+from zlib import crc32
 
 import yaml
 from snakemake.exceptions import WorkflowError
@@ -17,10 +18,13 @@ os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 SCRIPTS = Path(workflow.basedir) / "scripts"
 sys.path.append(str(SCRIPTS))
 
+from early_exit.checksums import checksum
 from early_exit.configuration import configure
+from early_exit.datasets import check_settings
 from early_exit.errors import InputError
 from early_exit.fingerprint import fingerprint
 from early_exit.foreign_files import holds_logits, side_file
+from early_exit.network_file import network_file
 import live_runs
 from stage_runner import processors
 
@@ -44,6 +48,11 @@ def checked_configuration():
 
 
 CONFIGURATION = checked_configuration()
+for name in CONFIGURATION.run:
+    try:
+        check_settings(CONFIGURATION.experiment(name)["dataset"])
+    except InputError as error:
+        sys.exit(f"error: config: experiments.{name}.{error}")
 
 
 EXPERIMENTS = CONFIGURATION.experiments
@@ -115,8 +124,25 @@ def lookup_setting(name, path):
 
 
 def dataset(wildcards):
-    """The settings that decide what a data set holds; where it is fetched from is not one."""
-    return {k: v for k, v in experiment(wildcards)["dataset"].items() if k != "mirrors"}
+    """The settings that decide what a data set holds; where it is, or is fetched from, is not one."""
+    elsewhere, where_set = ("mirrors", "path"), ("size", "mean", "std")
+    own = experiment(wildcards)["dataset"].items()
+    return {k: v for k, v in own if k not in elsewhere and (k not in where_set or v is not None)}
+
+
+def held(wildcards):
+    """A checksum of what is at the data set's own path, if it has one."""
+    own = experiment(wildcards)["dataset"]["path"]
+    if own is None:
+        return None
+    if not Path(own).exists():
+        sys.exit(
+            f"error: config: experiments.{wildcards.experiment}.dataset.path: there is no {own} (paths"
+            f" start from {Path.cwd().name}/, where snakemake runs)"
+        )
+    place = Path(own).resolve()
+    notes = Path(".snakemake/checksums") / f"{crc32(str(place).encode()):08x}.json"
+    return checksum(place, notes)
 
 
 # What depends on `input` is not compared with the last run: a job works with it, but the same files
@@ -127,13 +153,14 @@ def mirrors(wildcards, input):
 
 
 def data_dir(wildcards, input):
-    """Where the data lies; not part of a result's identity."""
-    return str(CONFIGURATION.data_dir)
+    """Where the data lies, at a path of its own or with all others; not part of its identity."""
+    return experiment(wildcards)["dataset"]["path"] or str(CONFIGURATION.data_dir)
 
 
 def recipe(wildcards):
     """How the network is trained; where, and on how many threads, is not part of it."""
-    elsewhere = ("device", "threads")
+    # The weights that it begins with are an input.
+    elsewhere = ("device", "threads", "start_from")
     return {k: v for k, v in experiment(wildcards)["training"].items() if k not in elsewhere}
 
 
@@ -195,15 +222,29 @@ def code(script, *modules):
     """A parameter that changes with the logic of a script and of the library code that it uses.
 
     `modules` names what is chosen by a setting and so is no import that could be followed, such as
-    `networks.{network[name]}`.
+    `networks.{network[name]}`, which may also be a file of the user's.
     """
 
     def value(wildcards):
         fields = experiment(wildcards) | dict(wildcards.items())
-        chosen = [f"early_exit.{module}".format(**fields) for module in modules]
-        return fingerprint(SCRIPTS, script, *chosen)
+        named = [module.format(**fields) for module in modules]
+        files = {name: network_file(name.partition(".")[2]) for name in named}
+        own = [checked(file, wildcards) for file in files.values() if file]
+        chosen = [f"early_exit.{name}" for name in named if not files[name]]
+        chosen += [module for file in own for module in file.imports_from(SCRIPTS)]
+        return "-".join([fingerprint(SCRIPTS, script, *chosen), *(f.fingerprint() for f in own)])
 
     return value
+
+
+def checked(file, wildcards):
+    """A network's file, which must be there and have what is named."""
+    try:
+        file.check()
+        file.fingerprint()
+    except InputError as error:
+        sys.exit(f"error: config: experiments.{wildcards.experiment}.network.name: {error}")
+    return file
 
 
 def code_of_methods(script, path):
@@ -342,15 +383,23 @@ def each(pattern, **wildcards):
     return expand(pattern, experiment=CONFIGURATION.run, **wildcards)
 
 
-def checkpoint(wildcards):
-    """The experiment's checkpoint where it is a file that must be there; else nothing."""
-    found = experiment(wildcards)["network"]["checkpoint"]
-    if isinstance(found, str) and not Path(found).is_file():
-        sys.exit(
-            f"error: config: experiments.{wildcards.experiment}.network.checkpoint: there is no file"
-            f" {found} (paths start from {Path.cwd().name}/, where snakemake runs)"
-        )
-    return found if isinstance(found, str) else []
+def weights(path):
+    """The file of weights at a setting such as `network/checkpoint`, which must be there.
+
+    Nothing where it is not set, or is no path.
+    """
+
+    def value(wildcards):
+        found = setting(path)(wildcards)
+        if isinstance(found, str) and not Path(found).is_file():
+            key = ".".join([wildcards.experiment, *path.split("/")])
+            sys.exit(
+                f"error: config: experiments.{key}: there is no file {found} (paths start from"
+                f" {Path.cwd().name}/, where snakemake runs)"
+            )
+        return found if isinstance(found, str) else []
+
+    return value
 
 
 def temperatures(wildcards):
@@ -446,7 +495,9 @@ def replicate_summaries(wildcards):
 def checkpoint_stem(wildcards):
     """Where a trained network is shipped to, without a suffix: by its network and data set."""
     own = experiment(wildcards)
-    return f"checkpoints/{own['network']['name']}-{own['dataset']['name']}"
+    # Of a file of the user's, the class.
+    network = own["network"]["name"].rpartition(":")[2]
+    return f"checkpoints/{network}-{own['dataset']['name']}"
 
 
 def shipped(wildcards):

@@ -22,6 +22,7 @@ rule prepare_data:
     params:
         code=code("data", "datasets.{dataset[name]}"),
         dataset=dataset,
+        held=held,
         mirrors=mirrors,
         data_dir=data_dir,
     script:

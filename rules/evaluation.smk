@@ -21,6 +21,7 @@ rule evaluate_policy:
         evaluation="results/{experiment}/evaluation/evaluation.json",
         samples="results/{experiment}/evaluation/samples.parquet",
         per_exit="results/{experiment}/evaluation/per_exit.csv",
+        per_class="results/{experiment}/evaluation/per_class.csv",
     log:
         "results/{experiment}/logs/evaluation.log",
     benchmark:
@@ -60,6 +61,7 @@ rule simulate_policy:
         evaluation="results/{experiment}/evaluation/evaluation.json",
         samples="results/{experiment}/evaluation/samples.parquet",
         per_exit="results/{experiment}/evaluation/per_exit.csv",
+        per_class="results/{experiment}/evaluation/per_class.csv",
     log:
         "results/{experiment}/logs/evaluation_simulated.log",
     benchmark:

@@ -1,5 +1,5 @@
 # The figures of every experiment, SVG and PNG, with the numbers of their captions.
-FIGURES = ["sweep", "operating_points", "exit_shares", "exit_accuracy"]
+FIGURES = ["sweep", "operating_points", "exit_shares", "exit_accuracy", "per_class"]
 
 
 rule figures:
@@ -10,11 +10,12 @@ rule figures:
 
 
 rule draw_figures:
-    """Draw the figures: sweep, operating points, shares leaving, accuracy of each exit."""
+    """Draw the figures: sweep, operating points, shares leaving, accuracy of each exit and class."""
     input:
         sweep="results/{experiment}/sweep/test.csv",
         points="results/{experiment}/evaluation/operating_points.csv",
         per_exit="results/{experiment}/evaluation/per_exit.csv",
+        per_class="results/{experiment}/evaluation/per_class.csv",
         summary="results/{experiment}/summary.json",
     output:
         **figure_files("results/{experiment}/figures", FIGURES),

@@ -17,7 +17,7 @@ rule import_network:
     """Load a checkpoint strictly, fetching it where it is missing, and keep its weights."""
     input:
         manifest="results/{experiment}/data/manifest.json",
-        checkpoint=checkpoint,
+        checkpoint=weights("network/checkpoint"),
     output:
         network="results/{experiment}/network/network.safetensors",
     log:
@@ -41,6 +41,7 @@ rule train_network:
     """Train the network on the train split, all exits jointly."""
     input:
         manifest="results/{experiment}/data/manifest.json",
+        start=weights("training/start_from"),
     output:
         network="results/{experiment}/network/network.safetensors",
         log="results/{experiment}/network/training.csv",

@@ -18,10 +18,10 @@ from stage_runner import (
 
 def main(snakemake):
     files, params = snakemake.input, snakemake.params
-    engine, _, _ = ready_to_run(params.inference)
+    manifest, described = read_manifest(files.manifest, params.dataset)
+    engine, _, _ = ready_to_run(params.inference, manifest)
     records, sees = read_seen(files, params)
     calibration = read_split(files.calibration, logits=sees.needs_logits)
-    _, described = read_manifest(files.manifest, params.dataset)
     check_same_origin(
         (files.records, records.identity),
         (files.calibration, calibration.identity),

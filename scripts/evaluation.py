@@ -9,6 +9,8 @@ from early_exit.evaluation import (
     compare,
     doubtful_times,
     evaluate,
+    names_of_classes,
+    per_class,
     per_exit,
     samples_table,
 )
@@ -31,7 +33,8 @@ from stage_runner import (
 
 def main(snakemake):
     files, params = snakemake.input, snakemake.params
-    engine, inference, waits = ready_to_run(params.inference)
+    manifest, described = read_manifest(files.manifest, params.dataset)
+    engine, inference, waits = ready_to_run(params.inference, manifest)
     batch_size = inference["batch_size"]
     chosen = read_json(files.policy, ["policy"])
     policy = Policy.from_json(chosen["policy"], files.policy)
@@ -39,7 +42,7 @@ def main(snakemake):
     network, _ = networks.load(files.network)
     check_same_origin(
         (files.records, records.identity),
-        read_manifest(files.manifest, params.dataset)[1],
+        described,
         (files.network, {"network": sha256(files.network)}),
         origin(files.machine),
         origin(files.policy),
@@ -61,6 +64,8 @@ def main(snakemake):
     with replacing(snakemake.output.samples) as temporary:
         samples_table(records, run).to_parquet(temporary, index=False)
     write_table(snakemake.output.per_exit, per_exit(policy, records, run, costs), identity)
+    classes = per_class(records, run, names_of_classes(records, manifest["class_names"]))
+    write_table(snakemake.output.per_class, classes, identity)
     write_json(
         snakemake.output.evaluation,
         result | {"doubt": doubt or None, "timing": inference, "identity": identity},

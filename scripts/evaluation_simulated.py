@@ -1,6 +1,13 @@
 """Stage evaluation, for records from elsewhere: the chosen policy on them; no network is run."""
 
-from early_exit.evaluation import evaluate, per_exit, samples_table, simulated
+from early_exit.evaluation import (
+    evaluate,
+    names_of_classes,
+    per_class,
+    per_exit,
+    samples_table,
+    simulated,
+)
 from early_exit.files import read_json, replacing, write_json, write_table
 from early_exit.policy import Policy
 from early_exit.records import check_same_origin
@@ -11,9 +18,10 @@ def main(snakemake):
     files = snakemake.input
     policy = Policy.from_json(read_json(files.policy, ["policy"])["policy"], files.policy)
     records = read_split(files.records, logits=policy.needs_logits)
+    manifest, described = read_manifest(files.manifest)
     check_same_origin(
         (files.records, records.identity),
-        read_manifest(files.manifest)[1],
+        described,
         origin(files.machine),
         origin(files.policy),
     )
@@ -24,6 +32,8 @@ def main(snakemake):
     with replacing(snakemake.output.samples) as temporary:
         samples_table(records, run).to_parquet(temporary, index=False)
     write_table(snakemake.output.per_exit, per_exit(policy, records, run, costs), identity)
+    names = names_of_classes(records, manifest["class_names"])
+    write_table(snakemake.output.per_class, per_class(records, run, names), identity)
     content = result | {"doubt": None, "timing": None, "identity": identity}
     write_json(snakemake.output.evaluation, content)
 

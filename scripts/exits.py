@@ -7,7 +7,7 @@ from early_exit.engine import Engine
 from early_exit.extraction import all_exits
 from early_exit.files import sha256
 from early_exit.records import check_same_origin, from_logits, write_records
-from stage_runner import read_manifest, run_stage, use_threads
+from stage_runner import read_manifest, run_stage, scaling, use_threads
 
 
 def main(snakemake):
@@ -19,17 +19,18 @@ def main(snakemake):
     data = datasets.load(params.data_dir, wildcards.split, params.dataset)
     inference = params.inference
     place = {name: int(n) for name, n in wildcards.items() if name in ("shard", "shards")}
-    rows = shards.rows(len(data), inference["batch_size"], **place) if place else slice(None)
+    if place:
+        data = data.part(shards.rows(len(data), inference["batch_size"], **place))
     # The records are the reference: in full precision, whatever the policy is run with.
-    engine = Engine(inference["device"], "fp32", inference["memory_format"])
-    logits = all_exits(network, data.images[rows], inference["batch_size"], engine)
+    engine = Engine(inference["device"], "fp32", inference["memory_format"], **scaling(manifest))
+    logits = all_exits(network, data.images, inference["batch_size"], engine)
     identity = {
         "network": sha256(snakemake.input.network),
         "data": manifest["digest"],
         "split": wildcards.split,
         **place,
     }
-    index, label = data.index[rows].numpy(), data.labels[rows].numpy()
+    index, label = data.index.numpy(), data.labels.numpy()
     records = from_logits(index, label, logits, identity, whole=not place)
     write_records(
         snakemake.output.records, records if params.logits else replace(records, logits=None)

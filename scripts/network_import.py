@@ -13,10 +13,12 @@ def main(snakemake):
     manifest, _ = read_manifest(snakemake.input.manifest, snakemake.params.dataset)
     settings = snakemake.params.network
     path = checkpoint_file(settings["checkpoint"], Path(snakemake.params.data_dir))
-    network = networks.build(settings["name"], manifest["classes"], manifest["shape"])
+    network = networks.build(
+        settings["name"], manifest["classes"], manifest["shape"], settings.get("arguments")
+    )
     networks.load_checkpoint(network, path)
     identity = {
-        "network": settings["name"],
+        **networks.described(settings),
         "classes": manifest["classes"],
         "shape": manifest["shape"],
         "data": manifest["digest"],

@@ -23,7 +23,8 @@ from stage_runner import (
 
 def main(snakemake):
     files, params, settings = snakemake.input, snakemake.params, snakemake.params.speed
-    engine, inference, _ = ready_to_run(params.inference)
+    manifest, described = read_manifest(files.manifest, params.dataset)
+    engine, inference, _ = ready_to_run(params.inference, manifest)
     batch_size, regroup = inference["batch_size"], inference["regroup"]
     costs = costs_of(files)
     policy = Policy.from_json(read_json(files.policy, ["policy"])["policy"], files.policy)
@@ -32,7 +33,7 @@ def main(snakemake):
     check_same_origin(
         (files.records, records.identity),
         (files.calibration, calibration.identity),
-        read_manifest(files.manifest, params.dataset)[1],
+        described,
         (files.network, {"network": sha256(files.network)}),
         origin(files.machine),
         origin(files.policy),

@@ -101,8 +101,16 @@ def use_threads(threads: int) -> int:
     return threads
 
 
-def ready_to_run(inference: dict[str, Any]) -> tuple[Engine, dict[str, Any], int | None]:
-    """The engine of the setting `inference`, and torch's threads set.
+def scaling(manifest: dict[str, Any]) -> dict[str, tuple[float, ...] | None]:
+    """How the data set's pictures are scaled, as an engine takes it: `mean` and `std`."""
+    numbers = {key: manifest.get(key) for key in ("mean", "std")}
+    return {key: None if own is None else tuple(own) for key, own in numbers.items()}
+
+
+def ready_to_run(
+    inference: dict[str, Any], manifest: dict[str, Any] | None = None
+) -> tuple[Engine, dict[str, Any], int | None]:
+    """The engine of the setting `inference`, for the pictures of a data set; torch's threads set.
 
     With it the setting as it was taken (threads are those that are there), and how many samples
     that are left of batches wait for each other.
@@ -110,7 +118,8 @@ def ready_to_run(inference: dict[str, Any]) -> tuple[Engine, dict[str, Any], int
     from early_exit.engine import Engine
 
     taken = inference | {"threads": use_threads(inference["threads"])}
-    engine = Engine(*(taken[key] for key in ("device", "precision", "memory_format")))
+    taken_by = (taken[key] for key in ("device", "precision", "memory_format"))
+    engine = Engine(*taken_by, **scaling(manifest or {}))
     waits = engine.worth_waiting_for(taken["batch_size"]) if taken["regroup"] else None
     return engine, taken, waits
 

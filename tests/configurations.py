@@ -13,7 +13,6 @@ from early_exit.configuration import OF_NETWORKS
 ROOT = Path(__file__).parents[1]
 SCHEMA = yaml.safe_load((ROOT / "rules/config.schema.yaml").read_text())
 EXPERIMENT = SCHEMA["$defs"]["experiment"]
-NAMES = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9_-]{0,7}", fullmatch=True)
 
 
 def resolved(part):
@@ -35,7 +34,8 @@ def values(part):
 def maps(part):
     """Maps with some of the known keys, those that are required among them."""
     if "properties" not in part:
-        return st.dictionaries(NAMES, values(part["additionalProperties"]), min_size=1, max_size=3)
+        own = values(part["additionalProperties"])
+        return st.dictionaries(keys(part), own, min_size=part.get("minProperties", 0), max_size=3)
     if "maxProperties" in part:
         return st.sampled_from(sorted(part["properties"])).flatmap(
             lambda key: st.fixed_dictionaries({key: values(part["properties"][key])})
@@ -43,6 +43,13 @@ def maps(part):
     known = {key: values(value) for key, value in part["properties"].items()}
     needed = {key: known.pop(key) for key in part.get("required", [])}
     return st.fixed_dictionaries(needed, optional=known)
+
+
+def keys(part):
+    """Keys of a map that may have any of a pattern."""
+    pattern = part["propertyNames"]["pattern"]
+    ascii_letters = st.characters(codec="ascii")
+    return st.from_regex(pattern, fullmatch=True, alphabet=ascii_letters).map(lambda key: key[:8])
 
 
 def numbers(part):
@@ -65,7 +72,7 @@ def lists(part):
     items = st.lists(
         values(part["items"]),
         min_size=max(part.get("minItems", 0), 1 if "contains" in part else 0),
-        max_size=4,
+        max_size=min(4, part.get("maxItems", 4)),
         unique_by=json.dumps if part.get("uniqueItems") else None,
     )
     return items.map(lambda some: needed + [one for one in some if one not in needed])

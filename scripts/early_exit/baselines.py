@@ -6,13 +6,15 @@ all of its stages serve its one classifier; but every picture goes through all o
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import torch
 
 from early_exit.calibration import calibrate
 from early_exit.cost_model import CostModel
-from early_exit.engine import REFERENCE, Engine
+from early_exit.engine import Engine
 from early_exit.extraction import all_exits
 from early_exit.inference import EarlyExitRunner
 from early_exit.networks import MultiExitNetwork
@@ -69,13 +71,14 @@ def against_smaller(
         Wilson interval (``accuracy_low``, ``accuracy_high``), ``macs`` and ``ms_per_sample``.
     """
     rows, ways = [], []
+    exact = replace(engine, precision="fp32")
     for budget, policy in policies:
         point = simulate(policy, records, costs)
         rows.append(_row(POLICY, None, budget, point.correct, point.samples, point.macs))
         waits = costs.regroup or None
         ways.append(EarlyExitRunner(network, policy, engine, waits).run)
     for number, own in smaller.items():
-        logits = all_exits(own, images, BATCH, REFERENCE)[:, 0]
+        logits = all_exits(own, images, BATCH, exact)[:, 0]
         right = int((logits.argmax(axis=1) == records.label).sum())
         macs = costs.stage_macs[:number].sum() + costs.head_macs[number - 1]
         rows.append(_row(SMALLER, number, None, right, len(records), macs))

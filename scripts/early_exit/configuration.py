@@ -225,7 +225,8 @@ def _message(error: ValidationError, where: str) -> str:
         unknown = next(str(key) for key in error.instance if key not in known)
         return _unknown(path, unknown, known, "key")
     if error.validator == "enum":
-        return _unknown(path, str(error.instance), map(str, error.validator_value), "value")
+        other = f"; {error.schema['title']}" if "title" in error.schema else ""
+        return _unknown(path, str(error.instance), map(str, error.validator_value), "value") + other
     if error.validator in ("type", "anyOf"):
         given = "not set" if error.instance is None else _short(error.instance)
         return f"{path or 'config.yaml'}: {given}, but must be {_types(error)}{_number(error)}"

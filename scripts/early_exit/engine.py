@@ -32,6 +32,9 @@ class Engine:
         ``fp32``, or ``bf16`` for weights and activations; logits are taken in fp32 either way.
     memory_format
         ``channels_last``, which suits convolutions, or ``contiguous``.
+    mean, std
+        Of each channel, for pictures in [0, 1]: what is taken away from them, and what they are
+        divided by; ``None`` leaves them as they are. A data set has both or neither.
 
     Raises
     ------
@@ -42,6 +45,8 @@ class Engine:
     device: str = "cpu"
     precision: str = "fp32"
     memory_format: str = "channels_last"
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
 
     def __post_init__(self) -> None:
         if self.device == "cuda" and not torch.cuda.is_available():
@@ -59,9 +64,20 @@ class Engine:
         )
 
     def pictures(self, images: torch.Tensor) -> torch.Tensor:
-        """Pictures (N, channels, height, width), uint8, on the device and scaled to [0, 1]."""
+        """Pictures (N, channels, height, width), uint8, on the device and scaled.
+
+        To [0, 1], and then by ``mean`` and ``std``.
+        """
         moved = images.to(self.device, memory_format=MEMORY_FORMATS[self.memory_format])
-        return moved.to(self.dtype).div_(255)
+        scaled = moved.to(self.dtype).div_(255)
+        if self.mean is not None:
+            scaled.sub_(self._of_channels(self.mean))
+        if self.std is not None:
+            scaled.div_(self._of_channels(self.std))
+        return scaled
+
+    def _of_channels(self, numbers: tuple[float, ...]) -> torch.Tensor:
+        return torch.tensor(numbers, device=self.device, dtype=self.dtype)[:, None, None]
 
     def batches(self, images: torch.Tensor, size: int, progress: str) -> Iterator[torch.Tensor]:
         """Scaled batches of ``size``, the last one shorter; on a terminal a bar ``progress``."""

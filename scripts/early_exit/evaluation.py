@@ -8,7 +8,7 @@ other sizes, so sums may differ in the last digits: a sample whose uncertainty l
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -166,6 +166,51 @@ def per_exit(policy: Policy, records: Records, run: Outcomes, costs: CostModel) 
     """The table of :func:`~early_exit.operating_point.per_exit_table`, of a run."""
     found = left_and_right(run.exit, run.prediction == records.label, policy.exits)
     return per_exit_table(policy, *found, costs)
+
+
+def names_of_classes(records: Records, given: Sequence[str] | None) -> dict[int, str]:
+    """The names of the classes that are told apart, by their numbers.
+
+    Without names they are their numbers. Where the records tell only right from wrong, no classes
+    are told apart.
+    """
+    if records.given:
+        return {1: "all samples"}
+    return dict(enumerate(given or map(str, range(records.classes))))
+
+
+def per_class(records: Records, run: Outcomes, class_names: Mapping[int, str]) -> pd.DataFrame:
+    """What each class gets out of a policy: a row a class.
+
+    Parameters
+    ----------
+    class_names
+        From :func:`names_of_classes`.
+
+    Returns
+    -------
+    pandas.DataFrame
+        ``class`` (from 0), ``class_name``, ``samples``; the policy's ``accuracy`` on them with its
+        95 % Wilson interval (``accuracy_low``, ``accuracy_high``), that of the ``whole_network``,
+        and the ``mean_exit`` that they leave at, from 1. Empty where a class has no sample.
+    """
+    rows = []
+    for number, name in class_names.items():
+        own = records.label == number
+        samples = int(own.sum())
+        row = {"class": number, "class_name": name, "samples": samples}
+        if samples:
+            correct = int((run.prediction[own] == number).sum())
+            low, high = wilson_interval(correct, samples)
+            row |= {
+                "accuracy": correct / samples,
+                "accuracy_low": low,
+                "accuracy_high": high,
+                "whole_network": float(records.correct[own, -1].mean()),
+                "mean_exit": float(run.exit[own].mean() + 1),
+            }
+        rows.append(row)
+    return pd.DataFrame(rows)
 
 
 def samples_table(records: Records, run: Outcomes) -> pd.DataFrame:

@@ -154,7 +154,9 @@ def read_table(path: str | os.PathLike, columns: list[str]) -> Any:
     made_by, _, seal = cells[1].rpartition("sha256=") if cells[0] == SEAL else ("", "", "")
     if any(cells[2:]) or seal != _seal(path, made_by + text):
         raise InputError(_broken(path))
-    table = pd.read_csv(io.StringIO(text))
+    # A class may be called 007, or NA.
+    names = {"dtype": {"class_name": str}, "keep_default_na": False, "na_values": [""]}
+    table = pd.read_csv(io.StringIO(text), **names)
     table.attrs["identity"] = dict(pair.split("=", 1) for pair in made_by.split())
     missing = [name for name in columns if name not in table.columns]
     if missing:

@@ -57,6 +57,17 @@ def reachable(folder: Path, *modules: str) -> set[str]:
     return found
 
 
+def imported_by(folder: Path, name: str) -> list[str]:
+    """Dotted names that a module in ``folder`` may import, wherever they are."""
+    path = _file(folder, name)
+    return _imports(path) if path else []
+
+
+def is_there(folder: Path, name: str) -> bool:
+    """Whether ``folder`` has a module, or package, of that name."""
+    return _file(folder, name) is not None
+
+
 def _file(folder: Path, name: str) -> Path | None:
     stem = folder.joinpath(*name.split("."))
     for path in (stem.with_suffix(".py"), stem / "__init__.py"):

@@ -110,7 +110,8 @@ def time_as_published(
 
     As published means in fp32, contiguous, in batches of 256, every stage and every head.
     """
-    plain = AS_PUBLISHED.ready(plain)
+    as_published = replace(AS_PUBLISHED, mean=engine.mean, std=engine.std)
+    plain = as_published.ready(plain)
     waits = engine.worth_waiting_for(batch_size) if regroup else None
     runner = EarlyExitRunner(network, policy, engine, waits)
     images = images[:PUBLISHED_PICTURES]
@@ -119,7 +120,7 @@ def time_as_published(
         return (own.pictures(images[s : s + size]) for s in range(0, len(images), size))
 
     def run_plain() -> None:
-        for batch in batches(AS_PUBLISHED, PUBLISHED_BATCH):
+        for batch in batches(as_published, PUBLISHED_BATCH):
             plain(batch)
 
     def run_ours() -> None:

@@ -70,7 +70,7 @@ def test_a_replicate_is_trained_even_where_there_is_a_checkpoint():
     found = configure(CONFIG, SCHEMA)
     assert found.experiment("published")["network"]["checkpoint"]
     replicate = found.experiment("published@0")
-    assert replicate["network"] == {"name": "branchynet", "checkpoint": None}
+    assert replicate["network"] == {"name": "branchynet", "arguments": {}, "checkpoint": None}
     assert replicate["seed"] == 0
     # The experiment's own settings are as they were.
     assert found.experiment("published")["network"]["checkpoint"]

@@ -12,16 +12,20 @@ from early_exit.evaluation import (
     compare,
     doubtful_times,
     evaluate,
+    names_of_classes,
+    per_class,
     per_exit,
     points_on_test,
     samples_table,
 )
 from early_exit.evaluation import simulated as simulated_by
+from early_exit.files import read_table, write_table
 from early_exit.operating_point import policy_of
 from early_exit.outcomes import Outcomes
-from early_exit.policy import ExitRule, Policy
+from early_exit.policy import ExitRule, Policy, whole_network
+from early_exit.records import from_given
 from early_exit.targets import Target
-from helpers import make_costs, make_records, sees
+from helpers import IDENTITY, make_costs, make_records, sees
 
 MEASURED = {"static": 2.0, "all_heads": 2.5, "policy": 1.0, "ideal": 0.9}
 POLICY = Policy("entropy", ExitRule.BELOW, (0.6, 0.6))
@@ -102,6 +106,47 @@ def test_exit_by_exit():
     right = run.prediction == records.label
     assert table.accuracy["1"] == pytest.approx(right[first].mean())
     assert table.accuracy["overall"] == pytest.approx(right.mean())
+
+
+def test_class_by_class():
+    records = make_records()
+    run = simulated(records)
+    names = ["a, b", "007", "NA", "d", "nobody"]
+    table = per_class(records, run, dict(enumerate(names)))
+    assert table.class_name.tolist() == names
+    assert table.samples.tolist() == [*np.bincount(records.label), 0]
+    second = records.label == 1
+    assert table.accuracy[1] == pytest.approx((run.prediction[second] == 1).mean())
+    assert table.whole_network[1] == pytest.approx((records.prediction[second, -1] == 1).mean())
+    assert table.mean_exit[1] == pytest.approx(run.exit[second].mean() + 1)
+    assert table.loc[4, "accuracy":].isna().all()
+    weighed = (table.accuracy * table.samples).sum() / 60
+    assert weighed == pytest.approx((run.prediction == records.label).mean())
+
+
+def test_classes_without_names_have_their_numbers():
+    assert names_of_classes(make_records(), None) == {0: "0", 1: "1", 2: "2", 3: "3"}
+    assert names_of_classes(make_records(), list("abcd")) == dict(enumerate("abcd"))
+
+
+def test_where_only_right_and_wrong_are_known_no_classes_are_told_apart():
+    correct = np.array([[0, 1], [1, 1], [0, 0]])
+    given = from_given(np.arange(3), np.zeros((3, 2)), correct, dict(IDENTITY))
+    table = per_class(
+        given,
+        simulated_by(whole_network("given", ExitRule.BELOW, 2), given),
+        names_of_classes(given, None),
+    )
+    assert table.class_name.tolist() == ["all samples"]
+    assert table.accuracy[0] == pytest.approx(2 / 3)
+
+
+def test_class_names_are_read_as_they_were_written(tmp_path):
+    names = ["a, b", "007", "NA", 'say "x"']
+    path = tmp_path / "per_class.csv"
+    records = make_records()
+    write_table(path, per_class(records, simulated(records), dict(enumerate(names))))
+    assert read_table(path, []).class_name.tolist() == names
 
 
 def test_a_row_a_sample():

@@ -12,6 +12,7 @@ from early_exit.evaluation import (
     Agreement,
     compare,
     evaluate,
+    per_class,
     per_exit,
     points_on_test,
     simulated,
@@ -68,6 +69,9 @@ def tables():
         "sweep": pd.concat([sweep(test, costs, sees(3, rule), grid) for rule in ExitRule]),
         "points": points_on_test([points], policy, test, costs),
         "per_exit": per_exit(policy, test, run, costs),
+        "per_class": per_class(
+            test, run, dict(enumerate(["ant", "b_$e", "cow", "a name of more than 24 letters"]))
+        ),
         "summary": summarise("made", "small", manifest, calibration, test, chosen, evaluation),
         "speed": pd.DataFrame(
             {
@@ -108,7 +112,7 @@ def tables():
 
 
 NAMES = ["sweep", "operating_points", "exit_shares", "exit_accuracy", "replication", "speed"]
-NAMES += ["learning_curve", "frontier", "reliability", "study"]
+NAMES += ["learning_curve", "frontier", "reliability", "study", "per_class"]
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -181,6 +185,21 @@ def test_axes_have_units_and_the_marks_are_there(tables, tmp_path):
     assert "threshold (nats)" in (tmp_path / "sweep.svg").read_text()
     for target in ("0.5", "drop 0.1", "70 % of MACs"):
         assert target in (tmp_path / "operating_points.svg").read_text()
+
+
+def test_of_many_classes_the_least_accurate_are_drawn(tables, tmp_path):
+    one = tables["per_class"].iloc[:1]
+    many = [one.assign(class_name=f"class {n}", accuracy=n / 40) for n in range(30)]
+    nobody = one.assign(class_name="class of nobody", samples=0, accuracy=float("nan"))
+    own = tables | {"per_class": pd.concat([*many, nobody], ignore_index=True)}
+    figures.save("per_class", own, tmp_path)
+    text = (tmp_path / "per_class.svg").read_text()
+    assert "the 20 least accurate classes" in text
+    assert ("class 19" in text, "class 20" in text, "nobody" in text) == (True, False, False)
+    caption = (tmp_path / "per_class.txt").read_text()
+    assert caption.startswith(
+        "Of 30 classes, class 0 is least often right (0.0%) and class 29 most"
+    )
 
 
 def test_the_learning_curve_states_where_training_ended(tables, tmp_path):

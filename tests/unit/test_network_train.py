@@ -29,7 +29,7 @@ def job(tmp_path):
     return SimpleNamespace(
         threads=2,
         wildcards={},
-        input=SimpleNamespace(manifest=str(manifest)),
+        input=SimpleNamespace(manifest=str(manifest), start=[]),
         output=SimpleNamespace(
             network=str(folder / "network.safetensors"), log=str(folder / "training.csv")
         ),

@@ -16,7 +16,7 @@ import yaml
 import core_environment
 
 ROOT = Path(__file__).parents[2]
-PARTS = ("Snakefile", "config.yaml", "rules", "scripts", "profiles", "envs")
+PARTS = ("Snakefile", "config.yaml", "rules", "scripts", "profiles", "envs", "examples")
 # What must not come out of a run.
 PRIVATE = {"SOME_TOKEN": "correct-horse-battery-staple"} | dict.fromkeys(
     ("USER", "LOGNAME", "USERNAME"), "somebody-by-name"

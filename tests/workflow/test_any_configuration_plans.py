@@ -18,9 +18,18 @@ from configurations import configurations
 @given(config=configurations())
 def test_what_the_schema_allows_is_planned(project, config, tally):
     for own in [config.get("defaults", {}), *config["experiments"].values()]:
-        # A checkpoint of one's own would have to be there.
-        if isinstance(own.get("network", {}).get("checkpoint"), str):
-            own["network"]["checkpoint"] = None
+        # What is one's own would have to be there.
+        network, dataset = own.get("network", {}), own.get("dataset", {})
+        if isinstance(network.get("checkpoint"), str):
+            network["checkpoint"] = None
+        if ":" in network.get("name", ""):
+            network["name"] = "branchynet"
+        own.get("training", {}).pop("start_from", None)
+        # Not every data set takes these, and what it takes is no matter of types.
+        for key in ("path", "size", "test", "mean", "std"):
+            dataset.pop(key, None)
+        if dataset.get("name") in ("folder", "npz"):
+            dataset["name"] = "digits"
         # So would records; what is in them does not matter to a plan.
         for key in own.get("records") or {}:
             if key != "class_names":

@@ -212,7 +212,7 @@ def chosen_by(rule: str) -> list[str]:
             f"early_exit.uncertainty.{name}" for name in ("entropy", "max_probability", "margin")
         ]
     if "FIGURES" in call:
-        names = ["sweep", "operating_points", "exit_shares", "exit_accuracy"]
+        names = ["sweep", "operating_points", "exit_shares", "exit_accuracy", "per_class"]
         return [f"early_exit.figures.{name}" for name in names]
     fields = {
         "network": {"name": "branchynet"},

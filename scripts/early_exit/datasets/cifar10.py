@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from early_exit.datasets import cifar
+from early_exit.datasets import Contents, cifar
 
 if TYPE_CHECKING:
     from early_exit.datasets import Split
@@ -19,6 +19,7 @@ CLASS_NAMES = (
     *("dog", "frog", "horse", "ship", "truck"),
 )
 SHAPE = cifar.SHAPE
+SETTINGS = ()
 SOURCE = cifar.Source(
     folder="cifar-10-batches-py",
     archive="cifar-10-python.tar.gz",
@@ -40,9 +41,9 @@ SOURCE = cifar.Source(
 )
 
 
-def prepare(data_dir: Path, settings: dict[str, Any]) -> dict[str, str]:
+def prepare(data_dir: Path, settings: dict[str, Any]) -> Contents:
     """Check or fetch the files; see the package."""
-    return cifar.prepare(SOURCE, data_dir, settings)
+    return Contents(CLASS_NAMES, SHAPE, cifar.prepare(SOURCE, data_dir, settings))
 
 
 def load(data_dir: Path, split: str, settings: dict[str, Any]) -> Split:

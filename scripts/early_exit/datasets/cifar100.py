@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from early_exit.datasets import cifar
+from early_exit.datasets import Contents, cifar
 
 if TYPE_CHECKING:
     from early_exit.datasets import Split
@@ -29,6 +29,7 @@ CLASS_NAMES = (
     *("wolf", "woman", "worm"),
 )
 SHAPE = cifar.SHAPE
+SETTINGS = ()
 SOURCE = cifar.Source(
     folder="cifar-100-python",
     archive="cifar-100-python.tar.gz",
@@ -42,9 +43,9 @@ SOURCE = cifar.Source(
 )
 
 
-def prepare(data_dir: Path, settings: dict[str, Any]) -> dict[str, str]:
+def prepare(data_dir: Path, settings: dict[str, Any]) -> Contents:
     """Check or fetch the files; see the package."""
-    return cifar.prepare(SOURCE, data_dir, settings)
+    return Contents(CLASS_NAMES, SHAPE, cifar.prepare(SOURCE, data_dir, settings))
 
 
 def load(data_dir: Path, split: str, settings: dict[str, Any]) -> Split:

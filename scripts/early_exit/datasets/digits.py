@@ -10,6 +10,7 @@ import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from early_exit.datasets import Contents
 from early_exit.errors import InputError
 
 if TYPE_CHECKING:
@@ -17,16 +18,17 @@ if TYPE_CHECKING:
 
 CLASS_NAMES = tuple("0123456789")
 SHAPE = (3, 32, 32)
+SETTINGS = ("test",)
 SAMPLES = 1797
 TEST = 450
 CALIBRATION = 450
 
 
-def prepare(data_dir: Path, settings: dict[str, Any]) -> dict[str, str]:
+def prepare(data_dir: Path, settings: dict[str, Any]) -> Contents:
     """Checksum of the embedded data; ``data_dir`` is neither read nor written."""
     images, labels = _read()
     digest = hashlib.sha256(images.tobytes() + labels.tobytes()).hexdigest()
-    return {"sklearn.datasets.load_digits": digest}
+    return Contents(CLASS_NAMES, SHAPE, {"sklearn.datasets.load_digits": digest})
 
 
 def load(data_dir: Path, split: str, settings: dict[str, Any]) -> Split:

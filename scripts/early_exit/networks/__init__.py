@@ -1,14 +1,18 @@
 """Multi-exit networks: a class with ``stages`` and ``heads``, built, loaded and kept.
 
 A network is one module with a class ``Network``, a :class:`MultiExitNetwork`. Adding one means one
-new module here and its name in ``rules/config.schema.yaml``.
+new module here and its name in ``rules/config.schema.yaml``. Or it is a class in a file of the
+user's, named ``path/to/file.py:ClassName``; see :mod:`early_exit.networks.own`.
 """
 
 from __future__ import annotations
 
+import difflib
 import hashlib
+import inspect
 import json
 import os
+from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -18,6 +22,9 @@ from torch import nn
 
 from early_exit.errors import InputError
 from early_exit.files import replacing
+from early_exit.network_file import NetworkFile, network_file
+from early_exit.networks import own
+from early_exit.networks.checks import check
 
 METADATA_KEY = "early_exit"
 SEAL = "seal"
@@ -52,22 +59,29 @@ class MultiExitNetwork(nn.Module):
         return torch.stack(logits, dim=1)
 
 
-def build(name: str, classes: int, shape: list[int]) -> MultiExitNetwork:
+def build(
+    name: str, classes: int, shape: list[int], arguments: dict[str, Any] | None = None
+) -> MultiExitNetwork:
     """A new network for pictures of ``shape`` (channels, height, width), in evaluation mode.
+
+    Parameters
+    ----------
+    name
+        A module here, or ``path/to/file.py:ClassName``.
+    arguments
+        Keyword arguments of the class, besides ``classes`` and ``shape`` where it asks for them.
 
     Raises
     ------
     InputError
-        If the network cannot take pictures of that shape.
+        If the class cannot be found or made, or the network does not do what it must; see
+        :func:`early_exit.networks.checks.check`.
     """
-    network = import_module(f"{__name__}.{name}").Network(classes)
+    network = _made(name, network_file(name), classes, shape, arguments or {})
     try:
-        with torch.inference_mode():
-            network.eval()(torch.zeros(1, *shape))
-    except RuntimeError as error:
-        raise InputError(
-            f"network {name}: cannot take pictures of shape {list(shape)} ({error})"
-        ) from error
+        check(network, classes, shape)
+    except InputError as error:
+        raise InputError(f"network {name}: {error}") from error
     return network
 
 
@@ -90,6 +104,52 @@ def cut(network: MultiExitNetwork, exit_number: int) -> MultiExitNetwork:
     return smaller
 
 
+def described(settings: dict[str, Any]) -> dict[str, Any]:
+    """What of the setting ``network`` decides which network it is, for :func:`save`.
+
+    ``network`` is its name, ``arguments`` are there if there are any, and ``source``, the
+    fingerprint of its file, for a network of the user's.
+    """
+    name, arguments = settings["name"], settings.get("arguments")
+    file = network_file(name)
+    source = {"source": file.fingerprint()} if file else {}
+    return {"network": name} | ({"arguments": arguments} if arguments else {}) | source
+
+
+def _made(
+    name: str, file: NetworkFile | None, classes: int, shape: list[int], arguments: dict[str, Any]
+) -> MultiExitNetwork:
+    """The network with new weights, unchecked, in evaluation mode."""
+    try:
+        made = own.factory(file) if file else import_module(f"{__name__}.{name}").Network
+        return own.adopt(_called(made, classes, shape, arguments), MultiExitNetwork).eval()
+    except InputError as error:
+        raise InputError(f"network {name}: {error}") from error
+
+
+def _called(
+    made: Callable[..., nn.Module], classes: int, shape: list[int], arguments: dict[str, Any]
+) -> nn.Module:
+    """Call a class with its arguments, and with what it asks for besides."""
+    asked = inspect.signature(made).parameters
+    known = [key for key in asked if key not in ("classes", "shape")]
+    takes_all = any(one.kind is inspect.Parameter.VAR_KEYWORD for one in asked.values())
+    for key in arguments:
+        if key not in known and not (takes_all and key not in asked):
+            near = difflib.get_close_matches(key, known, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"it takes: {', '.join(known) or 'none'}"
+            raise InputError(f"takes no argument {key}; {hint}")
+    given = {"classes": classes, "shape": list(shape)}
+    given = {key: value for key, value in given.items() if key in asked}
+    try:
+        return made(**given, **arguments)
+    except InputError:
+        raise
+    # It may be the user's code: anything may be wrong with it.
+    except Exception as error:
+        raise InputError(f"cannot be made ({own.told(error)})") from error
+
+
 def load_checkpoint(network: MultiExitNetwork, path: str | os.PathLike) -> None:
     """Load a PyTorch state dict or a ``.safetensors`` file, strictly; no code in it is run.
 
@@ -101,10 +161,57 @@ def load_checkpoint(network: MultiExitNetwork, path: str | os.PathLike) -> None:
     _load_state(network, _read_state(Path(path)), path)
 
 
+def load_start(network: MultiExitNetwork, path: str | os.PathLike) -> list[int]:
+    """Load weights to train on from; as :func:`load_checkpoint`, but whole heads may be missing.
+
+    Returns
+    -------
+    list of int
+        The heads, from 0, of which the file has nothing: they start afresh.
+
+    Raises
+    ------
+    InputError
+        If it is no checkpoint, or if keys or shapes are unknown, different, or missing in part.
+    """
+    state = {network.rename(key): value for key, value in _read_state(Path(path)).items()}
+    own_state = network.state_dict(keep_vars=True)
+    # A network may keep a parameter under several names; any of them will do.
+    names: dict[int, list[str]] = {}
+    for key, value in own_state.items():
+        names.setdefault(id(value), []).append(key)
+    for keys in names.values():
+        found = [state[key] for key in keys if key in state]
+        state |= {key: found[0] for key in keys if found and key not in state}
+    fresh = []
+    for k in range(len(network.heads)):
+        missing = {key for key in own_state if key.startswith(f"heads.{k}.")}
+        if missing and not missing & state.keys():
+            fresh.append(k)
+            state |= {key: own_state[key].detach() for key in missing}
+    _check_state(network, state, path, "use weights of it, or of its backbone, for as many classes")
+    network.load_state_dict(state)
+    return fresh
+
+
 def _load_state(
     network: MultiExitNetwork, read: dict[str, torch.Tensor], path: str | os.PathLike
 ) -> None:
     state = {network.rename(key): value for key, value in read.items()}
+    remedy = (
+        "use a checkpoint of this network and number of classes; weights without heads go into"
+        " training.start_from"
+    )
+    _check_state(network, state, path, remedy)
+    network.load_state_dict(state)
+
+
+def _check_state(
+    network: MultiExitNetwork,
+    state: dict[str, torch.Tensor],
+    path: str | os.PathLike,
+    remedy: str,
+) -> None:
     expected = network.state_dict()
     problems = {
         "missing": sorted(expected.keys() - state.keys()),
@@ -116,10 +223,8 @@ def _load_state(
     found = [f"{len(keys)} {what} ({_first(keys)})" for what, keys in problems.items() if keys]
     if found:
         raise InputError(
-            f"{path}: does not fit the network: parameters {', '.join(found)}; use a checkpoint of"
-            " this network and number of classes"
+            f"{path}: does not fit the network: parameters {', '.join(found)}; {remedy}"
         )
-    network.load_state_dict(state)
 
 
 def _first(keys: list[str], shown: int = 3) -> str:
@@ -164,13 +269,24 @@ def save(network: MultiExitNetwork, path: str | os.PathLike, identity: dict[str,
     """Write the weights as ``.safetensors``, with what made them, sealed, in the metadata."""
     from safetensors.torch import save as serialized
 
-    state = {name: value.contiguous() for name, value in network.state_dict().items()}
+    state = _apart(network.state_dict())
     # One key: the order of several would differ from run to run.
     sealed = identity | {SEAL: _seal(identity, state)}
     metadata = {METADATA_KEY: json.dumps(sealed, sort_keys=True)}
     with replacing(path) as temporary:
         # Not by its own writer, whose errors are not the system's.
         temporary.write_bytes(serialized(state, metadata))
+
+
+def _apart(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Every tensor in a piece of its own: the format knows no parameter of two names."""
+    seen: set[int] = set()
+    apart = {}
+    for name, value in state.items():
+        whole = value.contiguous()
+        apart[name] = whole.clone() if whole.data_ptr() in seen else whole
+        seen.add(whole.data_ptr())
+    return apart
 
 
 def load(path: str | os.PathLike) -> tuple[MultiExitNetwork, dict[str, Any]]:
@@ -191,11 +307,38 @@ def load(path: str | os.PathLike) -> tuple[MultiExitNetwork, dict[str, Any]]:
         raise InputError(
             f"{path}: damaged, or no network of this workflow ({error}); delete it and run again"
         ) from error
-    network = build(identity["network"], identity["classes"], identity["shape"])
+    name, shape = identity["network"], identity["shape"]
+    file = _same_file(name, identity.get("source"), path)
+    network = _made(name, file, identity["classes"], shape, identity.get("arguments", {}))
+    with torch.no_grad():
+        # What has no size before it has seen a picture gets it here.
+        network(torch.zeros(1, *shape))
     if "cut" in identity:
         network = cut(network, identity["cut"])
     _load_state(network, state, path)
     return network.eval(), identity
+
+
+def _same_file(name: str, source: str | None, path: str | os.PathLike) -> NetworkFile | None:
+    """The file that a saved network's class is in, if it still is what it was.
+
+    A path that is not absolute starts here, or in a folder above the saved network.
+    """
+    file = network_file(name)
+    if file is None:
+        return None
+    places = [Path(), *Path(path).resolve().parents]
+    found = [place / file.path for place in places if (place / file.path).is_file()]
+    if not found:
+        raise InputError(f"{path}: its network is in {file.path}, which is not there; put it back")
+    files = [NetworkFile(place, file.attribute) for place in found]
+    for one in files:
+        if one.fingerprint() == source:
+            return one
+    raise InputError(
+        f"{path}: {file.path} was changed since this network was made; delete it and run again, or"
+        " put the file back"
+    )
 
 
 def _identity(path: str | os.PathLike) -> dict[str, Any]:

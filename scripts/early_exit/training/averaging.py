@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import nn
@@ -16,13 +16,16 @@ def running_average(network: nn.Module, decay: float) -> AveragedModel:
 
 
 @torch.no_grad()
-def settle_batch_norm(network: nn.Module, batches: Iterable[torch.Tensor]) -> None:
+def settle_batch_norm(
+    network: nn.Module, batches: Iterable[torch.Tensor], kept: Sequence[nn.Module] = ()
+) -> None:
     """Take batch norm's statistics anew, as a mean over ``batches``, nothing dropped out.
 
-    Those gathered while training belong to other weights (Izmailov et al. 2018, section 3.2). The
-    network ends in evaluation mode.
+    Those gathered while training belong to other weights (Izmailov et al. 2018, section 3.2). What
+    is in the parts ``kept`` stays. The network ends in evaluation mode.
     """
-    norms = [module for module in network.modules() if isinstance(module, _BatchNorm)]
+    still = {module for part in kept for module in part.modules()}
+    norms = [m for m in network.modules() if isinstance(m, _BatchNorm) and m not in still]
     momenta = [norm.momentum for norm in norms]
     network.eval()
     for norm in norms:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -18,6 +18,7 @@ from early_exit.datasets import Split
 from early_exit.engine import PRECISIONS, Engine
 from early_exit.errors import InputError
 from early_exit.networks import MultiExitNetwork
+from early_exit.networks.checks import check_gradients
 from early_exit.training.augmentation import AUGMENTATIONS, cut_out
 from early_exit.training.averaging import running_average, settle_batch_norm
 from early_exit.training.loss import JointLoss, exit_weights
@@ -35,6 +36,9 @@ def train(
     seed: int,
     device: str = "cpu",
     saved: SavedState | None = None,
+    fresh: Collection[int] = (),
+    mean: tuple[float, ...] | None = None,
+    std: tuple[float, ...] | None = None,
 ) -> pd.DataFrame:
     """Train in place; deterministic for a seed on the CPU, and a number of threads.
 
@@ -49,6 +53,11 @@ def train(
     saved
         Where the state is kept after each epoch, and gone on from. It stays when training is done:
         remove it once the result is safe.
+    fresh
+        Heads, from 0, without weights from elsewhere: under ``freeze_backbone`` they are trained,
+        the last one too.
+    mean, std
+        Of each channel, as :class:`~early_exit.engine.Engine` has it.
 
     Returns
     -------
@@ -59,14 +68,19 @@ def train(
     Raises
     ------
     InputError
-        If the weights do not fit the exits, the split is smaller than 2, the device is not there,
-        or the loss diverges.
+        If the weights do not fit the exits, the split is smaller than 2, the device is not there, a
+        head would not be trained, or the loss diverges.
     """
     if len(data) < 2:
         raise InputError(f"training: {len(data)} samples; give the train split 2 at least")
     if device == "cuda" and not torch.cuda.is_available():
         raise InputError("training.device: no CUDA device is there; set it to cpu")
-    training = _Training(network, data, recipe, seed, Engine(device))
+    kept = _backbone(network, fresh) if recipe.freeze_backbone else []
+    for part in kept:
+        part.requires_grad_(False)
+    weights = exit_weights(recipe.exit_weights, len(network.heads))
+    check_gradients(network, weights, list(data.images.shape[1:]))
+    training = _Training(network, data, recipe, seed, Engine(device, mean=mean, std=std), kept)
     found = saved.load() if saved else None
     if found:
         training.restore(found)
@@ -80,6 +94,12 @@ def train(
     return pd.DataFrame(training.log)
 
 
+def _backbone(network: MultiExitNetwork, fresh: Collection[int]) -> list[nn.Module]:
+    """The stages, and the final head if it does not start afresh: the network without exits."""
+    last = len(network.heads) - 1
+    return [*network.stages, *([] if last in fresh else [network.heads[last]])]
+
+
 class _Training:
     """What training changes, and one epoch of it.
 
@@ -88,9 +108,15 @@ class _Training:
     """
 
     def __init__(
-        self, network: MultiExitNetwork, data: Split, recipe: Recipe, seed: int, engine: Engine
+        self,
+        network: MultiExitNetwork,
+        data: Split,
+        recipe: Recipe,
+        seed: int,
+        engine: Engine,
+        kept: Collection[nn.Module] = (),
     ) -> None:
-        self.recipe, self.seed, self.engine = recipe, seed, engine
+        self.recipe, self.seed, self.engine, self.kept = recipe, seed, engine, kept
         self.weights = exit_weights(recipe.exit_weights, len(network.heads))
         self.network = engine.ready(network)
         self.images = data.images.to(engine.device)
@@ -134,6 +160,9 @@ class _Training:
         total = torch.zeros((), device=order.device)
         correct = torch.zeros(len(self.weights), device=order.device)
         self.network.train()
+        for part in self.kept:
+            # Batch norm's statistics stay, too, and nothing is dropped out.
+            part.eval()
         for rate, chunk in zip(rates, order.tensor_split(self.steps), strict=True):
             loss, right = self._step(chunk, rate, loss_of, generator)
             total += loss * len(chunk)
@@ -147,7 +176,9 @@ class _Training:
             self.network.load_state_dict(self.average.module.state_dict())
             chunks = torch.arange(len(self.labels)).tensor_split(self.steps)
             settle_batch_norm(
-                self.network, (self.engine.pictures(self.images[chunk]) for chunk in chunks)
+                self.network,
+                (self.engine.pictures(self.images[chunk]) for chunk in chunks),
+                self.kept,
             )
         self.network.eval().to("cpu")
 

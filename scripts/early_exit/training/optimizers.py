@@ -33,11 +33,11 @@ OPTIMIZERS: dict[str, Callable[[list[dict[str, Any]]], torch.optim.Optimizer]] =
 
 
 def optimizer(name: str, network: nn.Module, weight_decay: float) -> torch.optim.Optimizer:
-    """An optimizer of all parameters; those of one dimension, biases and batch norm, don't decay.
+    """An optimizer of what is trained; parameters of one dimension, such as biases, don't decay.
 
     Its rate is 0 until :func:`set_rate`.
     """
-    parameters = list(network.parameters())
+    parameters = [p for p in network.parameters() if p.requires_grad]
     groups = [
         {"params": [p for p in parameters if p.ndim > 1], "weight_decay": weight_decay},
         {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},

@@ -35,13 +35,16 @@ class Recipe:
         So many of the epochs train the final exit alone, in a cycle of their own.
     dropout_scale
         Factor on the network's dropout probabilities.
+    freeze_backbone
+        Whether the stages and the final head, which together are the network without exits, stay
+        as they are; the other heads are trained.
     precision
         ``fp32``, or ``bf16`` for what autocast allows.
 
     Raises
     ------
     InputError
-        If no epoch is left for training jointly.
+        If no epoch is left for training jointly, or the backbone is to be trained and kept.
     """
 
     epochs: int
@@ -59,10 +62,15 @@ class Recipe:
     backbone_epochs: int = 0
     dropout_scale: float = 1.0
     precision: str = "fp32"
+    freeze_backbone: bool = False
 
     def __post_init__(self) -> None:
         if self.backbone_epochs >= self.epochs:
             raise InputError(
                 f"training.backbone_epochs: {self.backbone_epochs} of {self.epochs} epochs; leave"
                 " one at least for training all exits jointly"
+            )
+        if self.backbone_epochs and self.freeze_backbone:
+            raise InputError(
+                "training.freeze_backbone: backbone_epochs trains it; set one of them only"
             )
