@@ -18,7 +18,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 INSTALLED_CLUSTER := $(VENV)/.installed-cluster
 
-.PHONY: run test test-cluster test-large test-faults soak bench check docs setup clean
+.PHONY: run command test test-cluster test-large test-faults soak bench check docs setup clean
 .DEFAULT_GOAL := run
 
 run: setup
@@ -57,7 +57,13 @@ check: setup
 docs: setup
 	$(BIN)/python docs/make_configuration.py
 
-setup: $(INSTALLED)
+setup: $(INSTALLED) command
+
+# `early-exit`, in the activated environment: scripts/early-exit of the clone that made it first.
+command: $(INSTALLED)
+	@$(BIN)/early-exit --version > /dev/null 2>&1 || { \
+	  printf '#!/bin/sh\nexec "$$(dirname "$$0")/python" "%s" "$$@"\n' "$(CURDIR)/scripts/early-exit" \
+	    > $(BIN)/early-exit && chmod +x $(BIN)/early-exit; }
 
 $(INSTALLED): requirements.txt requirements-dev.txt constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
