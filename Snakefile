@@ -33,6 +33,7 @@ include: "rules/quality.smk"
 include: "rules/replication.smk"
 include: "rules/replicates.smk"
 include: "rules/speed.smk"
+include: "rules/export.smk"
 include: "rules/study.smk"
 include: "rules/scaling.smk"
 

@@ -31,7 +31,7 @@ def test_help_imports_no_torch(command):
     code = (
         "import runpy, sys\n"
         "try: runpy.run_path(sys.argv[0], run_name='__main__')\n"
-        "finally: print('HEAVY', sorted({'torch', 'pandas', 'scipy', 'pyarrow'} & set(sys.modules)))"
+        "finally: print('HEAVY', sorted({'torch', 'pandas', 'scipy'} & set(sys.modules)))"
     )
     program = f"import sys; sys.argv = [{str(SCRIPT)!r}, *{command!r}, '--help']\n{code}"
     done = subprocess.run([sys.executable, "-c", program], text=True, capture_output=True)
