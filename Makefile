@@ -1,4 +1,5 @@
 # make run    set up, and run the experiments of config.yaml
+# make setup  make .venv, with the command early-exit in it
 # make test   set up, and run every test
 # make bench  set up, and measure how fast the chosen policy really is
 # make check  set up, and check format, lint, imports and documentation

@@ -102,6 +102,7 @@ def main() -> None:
         print(f"alpha {alpha}: halves of test {held:.3f}, both splits cut anew {anew:.3f}")
     sizes = [size for size in SIZES if size <= len(labels)]
     print("| pictures made worse | accuracy |", " | ".join(f"{size} new" for size in sizes), "|")
+    print("|---" * (2 + len(sizes)) + "|")
     few = max(1, options.draws // 5)
     for kind, make_worse in KINDS.items():
         for strength in range(3):

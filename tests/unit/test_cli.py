@@ -156,6 +156,7 @@ def test_labels_by_table_and_by_folder(tmp_path):
         ("picture,label\na.png,3\n", "'3' is no class"),
         ("picture,class\na.png,cat\n", "needs the columns picture and label"),
         ("picture,label\n", "needs the columns"),
+        ("label,picture\ncat\n", "line 2 names no picture"),
         ("picture,label\na.png\n", "'' is no class"),
         (None, "No such file"),
     ],

@@ -1,7 +1,7 @@
 """A policy taken home: predict, record and check on a finished run; the export without torch."""
 
+import io
 import json
-import os
 import re
 import shutil
 import signal
@@ -10,21 +10,26 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from jobs import planned_jobs
 from PIL import Image
 
 from bare import bare_environment
-from conftest import ROOT, Project
+from conftest import PRIVATE, ROOT, Project
 from corruptions import KINDS
-from early_exit import datasets, networks
-from early_exit.cli import DRIFT, FINE, INTERRUPTED, NOTHING_DONE, SOME_BAD
-from early_exit.files import read_json, write_json
+from early_exit import cli, datasets, networks
+from early_exit.cli import BROKEN_PIPE, DRIFT, FINE, INTERRUPTED, NOTHING_DONE, SOME_BAD
+from early_exit.errors import InputError
+from early_exit.files import read_json, sha256, write_json
 from early_exit.policy import Policy
-from early_exit.records import read_records
+from early_exit.records import read_records, write_records
 
 PAGE = (ROOT / "docs/deployment.md").read_text()
 SETTINGS = {"name": "digits", "calibration": 200, "test": 200, "split_seed": 42}
@@ -76,12 +81,27 @@ def saved(folder: Path, images) -> Path:
     return folder
 
 
-def early_exit(home, *arguments, **options) -> subprocess.CompletedProcess:
-    """The command, as a user would call it."""
-    command = [sys.executable, ROOT / "scripts/early-exit", *map(str, arguments)]
-    if arguments[0] != "--help":
-        command += ["--policy", home.path("selection/policy.json")]
-    return subprocess.run(command, capture_output=True, timeout=300, **options)
+@dataclass
+class Done:
+    """How a call of the command ended."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+def early_exit(home, *arguments) -> Done:
+    """The command, called here: torch is there already."""
+    policy = ["--policy", str(home.path("selection/policy.json"))]
+    with redirect_stdout(io.StringIO()) as shown, redirect_stderr(io.StringIO()) as told:
+        status = cli.main([*map(str, arguments), *policy])
+    return Done(status, shown.getvalue(), told.getvalue())
+
+
+def command(home, *arguments) -> list[str]:
+    """The command as a user would call it, in a process of its own."""
+    policy = ["--policy", str(home.path("selection/policy.json"))]
+    return [sys.executable, str(ROOT / "scripts/early-exit"), *map(str, arguments), *policy]
 
 
 def rows(done) -> pd.DataFrame:
@@ -90,7 +110,7 @@ def rows(done) -> pd.DataFrame:
 
 def test_predict_does_what_the_records_say(home, folder, expected):
     done = early_exit(home, "predict", folder, "--json", "--batch-size", "16")
-    assert (done.returncode, done.stderr) == (FINE, b"")
+    assert (done.returncode, done.stderr) == (FINE, "")
     found = rows(done)
     assert found.picture.tolist() == [str(folder / f"{n:03d}.png") for n in range(SOME)]
     # Classes are named; ties may go either way.
@@ -105,39 +125,40 @@ def test_predict_tells_a_bad_picture_and_goes_on(home, folder, tmp_path):
     bad.write_bytes(b"\x89PNG, or so")
     done = early_exit(home, "predict", folder / "000.png", bad, folder / "001.png")
     assert done.returncode == SOME_BAD
-    assert done.stderr.decode().startswith(f"early-exit: {bad}: no picture that can be read")
-    assert done.stderr.count(b"\n") == 1
-    heading, *lines = done.stdout.decode().splitlines()
+    assert done.stderr.startswith(f"early-exit: {bad}: no picture that can be read")
+    assert done.stderr.count("\n") == 1
+    heading, *lines = done.stdout.splitlines()
     assert heading.split() == ["picture", "class", "exit", "uncertainty", "ms"]
     assert [line.split()[0] for line in lines] == [str(folder / f"00{n}.png") for n in (0, 1)]
     nothing = early_exit(home, "predict", bad)
-    assert (nothing.returncode, nothing.stdout) == (NOTHING_DONE, b"")
+    assert (nothing.returncode, nothing.stdout) == (NOTHING_DONE, "")
 
 
 def test_predict_reads_standard_input(home, folder):
     content = (folder / "003.png").read_bytes()
-    done = early_exit(home, "predict", "-", folder / "003.png", "--json", input=content)
-    found = rows(done)
+    call = command(home, "predict", "-", folder / "003.png", "--json")
+    found = rows(subprocess.run(call, input=content, capture_output=True, check=True))
     assert found.picture.tolist() == ["-", str(folder / "003.png")]
     assert found["uncertainty"].nunique() == 1
 
 
 def test_a_reader_that_has_enough_and_a_user_who_has(home, folder):
     """Neither is a fault."""
-    policy = ["--policy", str(home.path("selection/policy.json"))]
-    command = [sys.executable, str(ROOT / "scripts/early-exit"), "predict", *policy, "--json"]
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    running = subprocess.Popen([*command, "--batch-size", "1", str(folder)], **pipes)
-    running.stdout.readline()
-    running.stdout.close()
-    assert (running.stderr.read(), running.wait(timeout=60) != FINE) == (b"", True)
-    running.stderr.close()
-    waiting = [*command, "--batch-size", "1", str(folder / "000.png"), "-"]
-    with subprocess.Popen(waiting, stdin=subprocess.PIPE, **pipes) as running:
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    # The first row comes before the second picture, which is waited for.
+    call = command(home, "predict", "--json", "--batch-size", "1", folder / "000.png", "-")
+    with subprocess.Popen(call, **pipes) as running:
+        running.stdout.readline()
+        running.stdout.close()
+        _, told = running.communicate((folder / "001.png").read_bytes(), timeout=120)
+        assert (running.returncode, told) == (BROKEN_PIPE, b"")
+    # Who runs the tests in the background has told all to ignore it.
+    heeded = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    with subprocess.Popen(call, preexec_fn=heeded, **pipes) as running:
         running.stdout.readline()
         time.sleep(0.5)
         running.send_signal(signal.SIGINT)
-        assert running.wait(timeout=60) == INTERRUPTED
+        assert running.wait(timeout=120) == INTERRUPTED
         assert running.stderr.read() == b""
 
 
@@ -151,7 +172,7 @@ def test_records_of_pictures_are_those_of_the_workflow(home, folder, tmp_path):
     new = tmp_path / "new.parquet"
     labels = ["--labels", folder / ".labels.csv"]
     done = early_exit(home, "record", folder, "--output", new, *labels)
-    assert (done.returncode, done.stderr) == (FINE, b"")
+    assert (done.returncode, done.stderr) == (FINE, "")
     records = read_records(new, logits=True, labelled=False)
     np.testing.assert_allclose(records.logits, whole.logits[:SOME], atol=1e-4)
     assert records.label.tolist() == [*whole.label[:40], *[-1] * 20]
@@ -163,25 +184,27 @@ def test_records_of_pictures_are_those_of_the_workflow(home, folder, tmp_path):
     # A label is wanted, and no stage of the workflow takes records without.
     wrong = early_exit(home, "record", folder, "--output", new, "--labels", "folders")
     assert wrong.returncode == NOTHING_DONE
-    assert b"is no class" in wrong.stderr
+    assert "is no class" in wrong.stderr
 
 
 def test_the_test_split_has_not_moved(home):
     done = early_exit(home, "check", "--records", home.path("exits/test.parquet"))
     assert done.returncode == FINE, done.stdout
-    assert b"no drift found (200 new samples" in done.stdout
+    assert "no drift found (200 new samples" in done.stdout
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_pictures_made_worse_have_moved(home, images, kind, tmp_path):
-    # Digits are so clear that only much of it is seen in a hundred of them.
-    worse = KINDS[kind](KINDS[kind](KINDS[kind](images[:100], 2), 2), 2)
+    # A network that has hardly learned is unsure of everything: it takes much to make it more so.
+    worse = images
+    for _ in range(10):
+        worse = KINDS[kind](worse, 2)
     saved(tmp_path / "worse", worse)
     new = tmp_path / "new.parquet"
     assert early_exit(home, "record", tmp_path / "worse", "--output", new).returncode == FINE
     done = early_exit(home, "check", "--records", new)
     assert done.returncode == DRIFT, done.stdout
-    assert re.search(rb"^drift: .* moved \(100 new samples", done.stdout, re.MULTILINE)
+    assert re.search(r"^drift: .* moved \(200 new samples", done.stdout, re.MULTILINE)
 
 
 @pytest.mark.parametrize(
@@ -217,22 +240,18 @@ def test_what_does_not_belong_to_the_policy_is_told_in_a_line(
         "other data": lambda: write_json(manifest, read_json(manifest) | {"digest": "0" * 64}),
     }[fault]()
     done = early_exit(project, "predict", folder)
-    assert (done.returncode, done.stdout) == (NOTHING_DONE, b"")
-    assert message in done.stderr.decode()
-    assert done.stderr.count(b"\n") == 1
+    assert (done.returncode, done.stdout) == (NOTHING_DONE, "")
+    assert message in done.stderr
+    assert done.stderr.count("\n") == 1
 
 
 def test_records_of_another_network_are_told(home, tmp_path):
     records = read_records(home.path("exits/test.parquet"))
-    from dataclasses import replace
-
-    from early_exit.records import write_records
-
     other = replace(records, logits=None, identity=records.identity | {"network": "0" * 64})
     write_records(tmp_path / "new.parquet", other)
     done = early_exit(home, "check", "--records", tmp_path / "new.parquet")
     assert done.returncode == NOTHING_DONE
-    assert b"made with another network than" in done.stderr
+    assert "made with another network than" in done.stderr
 
 
 def test_the_export_does_what_the_network_does(home):
@@ -246,8 +265,31 @@ def test_the_export_does_what_the_network_does(home):
     graphs = [f"{part}_{k}.onnx" for part in ("stage", "head") for k in range(1, 7)]
     others = ["README.md", "comparison.json", "manifest.json", "policy.json", "requirements.txt"]
     assert names == sorted([*graphs, *others, "runner.py", ".snakemake_timestamp"])
+    private = (*PRIVATE.values(), str(home.folder), str(Path.home()), sys.prefix)
+    for path in home.path("export").rglob("*.*"):
+        assert not path.is_file() or not [w for w in private if w.encode() in path.read_bytes()]
     # It is an extra: the policy is what it was, and what is exported stays so.
     assert home.planned("export") == {}
+
+
+def test_an_export_that_does_something_else_is_refused(home, tmp_path, monkeypatch):
+    folder = shutil.copytree(home.folder, tmp_path / "project", symlinks=True)
+    project = Project(folder)
+    (job,) = [job for job in planned_jobs(folder, "export") if job.rule == "check_export"]
+    monkeypatch.chdir(folder)
+    # Its policy is another one, and its manifest fits.
+    policy = read_json(project.path("export/policy.json"))
+    policy["policy"]["thresholds"][2] = "always"
+    write_json(project.path("export/policy.json"), policy)
+    manifest = read_json(project.path("export/manifest.json"))
+    manifest["files"]["policy.json"] = sha256(project.path("export/policy.json"))
+    write_json(project.path("export/manifest.json"), manifest)
+    with pytest.raises(InputError, match=r"pictures leave elsewhere, or get another class"):
+        job.run()
+    graph = project.path("export/graphs/head_3.onnx")
+    graph.write_bytes(graph.read_bytes()[:-1])
+    with pytest.raises(InputError, match=r"head_3\.onnx: damaged.*delete it and run again"):
+        job.run()
 
 
 @pytest.fixture(scope="module")
@@ -333,14 +375,14 @@ def ask(address, content):
         return json.load(answer)
 
 
-def test_every_key_of_the_policy_file_is_explained(finished_once):
+def test_every_key_of_the_policy_file_is_explained(home):
     section = PAGE.split("## The policy file")[1].split("\n## ")[0]
     explained = {
         key
         for cell in re.findall(r"^\| (.*?) \|", section, re.MULTILINE)
         for key in re.findall(r"`([\w.]+)`", cell)
     }
-    content = json.loads(finished_once.path("selection/policy.json").read_text())
+    content = json.loads(home.path("selection/policy.json").read_text())
     inner = {
         f"{key}.{name}"
         for key in ("policy", "calibration", "whole_network", "network", "data", "cost", "identity")
@@ -350,16 +392,13 @@ def test_every_key_of_the_policy_file_is_explained(finished_once):
     assert explained == inner | outer
 
 
-def test_the_command_is_that_of_the_page(home):
+def test_the_command_is_that_of_the_page():
     """Every command that the page shows is one, with its options."""
     shown = re.findall(r"^early-exit (\w+)(.*)", PAGE, re.MULTILINE)
     assert {name for name, _ in shown} == {"predict", "record", "check"}
     for name, rest in shown:
-        described = subprocess.run(
-            [sys.executable, ROOT / "scripts/early-exit", name, "--help"],
-            capture_output=True,
-            text=True,
-            env=os.environ | {"COLUMNS": "100"},
-        ).stdout
+        told = io.StringIO()
+        with redirect_stdout(told), pytest.raises(SystemExit):
+            cli.main([name, "--help"])
         for option in re.findall(r"--[\w-]+", rest):
-            assert option in described
+            assert option in told.getvalue()

@@ -46,7 +46,9 @@ def _from_table(path: Path, numbers: dict[str, int]) -> dict[Path, int]:
     if not rows or not {"picture", "label"} <= rows[0].keys():
         raise InputError(f"{path}: needs the columns picture and label, and a row at least")
     known = {}
-    for row in rows:
+    for number, row in enumerate(rows, start=2):
+        if not row["picture"]:
+            raise InputError(f"{path}: line {number} names no picture")
         label = _number((row["label"] or "").strip(), numbers, f"{path}: {row['picture']}")
         # From where the command runs, or from the table's own folder.
         known[Path(row["picture"]).resolve()] = label
