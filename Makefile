@@ -1,4 +1,5 @@
 # make run    set up, and run the experiments of config.yaml
+# make setup  make .venv, with the command early-exit in it
 # make test   set up, and run every test
 # make bench  set up, and measure how fast the chosen policy really is
 # make check  set up, and check format, lint, imports and documentation
@@ -21,7 +22,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 INSTALLED_CLUSTER := $(VENV)/.installed-cluster
 
-.PHONY: run test test-cluster test-large test-faults soak bench check docs new setup clean
+.PHONY: run command test test-cluster test-large test-faults soak bench check docs new setup clean
 .DEFAULT_GOAL := run
 
 run: setup
@@ -63,7 +64,13 @@ docs: setup
 new: setup
 	@$(BIN)/python scripts/new_experiment.py "$(NAME)" "$(KIND)"
 
-setup: $(INSTALLED)
+setup: $(INSTALLED) command
+
+# `early-exit`, in the activated environment: scripts/early-exit of the clone that made it first.
+command: $(INSTALLED)
+	@$(BIN)/early-exit --version > /dev/null 2>&1 || { \
+	  printf '#!/bin/sh\nexec "$$(dirname "$$0")/python" "%s" "$$@"\n' "$(CURDIR)/scripts/early-exit" \
+	    > $(BIN)/early-exit && chmod +x $(BIN)/early-exit; }
 
 $(INSTALLED): requirements-core.txt requirements.txt requirements-dev.txt constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \

@@ -34,6 +34,7 @@ include: "rules/replication.smk"
 include: "rules/replicates.smk"
 include: "rules/speed.smk"
 include: "rules/baselines.smk"
+include: "rules/export.smk"
 include: "rules/study.smk"
 include: "rules/scaling.smk"
 

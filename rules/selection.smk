@@ -10,6 +10,7 @@ rule select:
 rule select_policy:
     """Choose among the calibrated policies and the whole network by the experiment's criterion."""
     input:
+        manifest="results/{experiment}/data/manifest.json",
         points=calibrated,
         records="results/{experiment}/exits/calibration.parquet",
         costs="results/{experiment}/cost/cost.csv",
@@ -28,5 +29,7 @@ rule select_policy:
         selection=setting("selection"),
         measure=setting("measure"),
         exit_rule=setting("exit_rule"),
+        network=setting("network"),
+        dataset=dataset,
     script:
         "../scripts/selection.py"

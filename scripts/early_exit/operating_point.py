@@ -95,9 +95,13 @@ def of_counts(policy: Policy, left: np.ndarray, correct: int, costs: CostModel) 
 
 
 def policy_of(row: pd.Series, sees: Policy) -> Policy:
-    """The policy in a row of a table of operating points, with the temperatures of ``sees``."""
+    """The policy in a row of a table of operating points, with the temperatures of ``sees``.
+
+    A threshold that was taken from the records, which are in single precision, is that very element
+    again, although the table has nine digits of it.
+    """
     numbers = [int(m[1]) for c in row.index if (m := re.fullmatch(r"threshold_(\d+)", c))]
-    thresholds = tuple(float(row[f"threshold_{k}"]) for k in sorted(numbers))
+    thresholds = tuple(float(np.float32(row[f"threshold_{k}"])) for k in sorted(numbers))
     rule = ExitRule(row["exit_rule"])
     return Policy(str(row["measure"]), rule, thresholds, sees.temperatures)
 

@@ -29,6 +29,8 @@ METADATA_KEY = b"early_exit"
 GIVEN = "given"
 # Rows in a row group, the piece in which a table is written and can be read.
 ROWS = 65_536
+# The label of a sample whose class nobody knows. Only what watches for drift takes such records.
+UNKNOWN = -1
 # What two tables must share to be used together.
 ORIGIN = {"network": "another network", "data": "other data", "costs": "other prices"}
 
@@ -143,6 +145,7 @@ def from_logits(
     logits: np.ndarray,
     identity: dict[str, Any],
     whole: bool = True,
+    labelled: bool = True,
 ) -> Records:
     """Records from every exit's logits, shape (N, K, C).
 
@@ -150,6 +153,8 @@ def from_logits(
     ----------
     whole
         Whether this is a whole split; a part of one may well hold a single class.
+    labelled
+        Whether every label must be known; else it may be ``UNKNOWN``.
 
     Raises
     ------
@@ -162,7 +167,7 @@ def from_logits(
             f"{where}: logits of shape {logits.shape} for {len(label)} labels; expected (N, K, C)"
         )
     _check_logits(index, logits, where)
-    check_labels(label, logits.shape[2], where, whole)
+    check_labels(label, logits.shape[2], where, whole, labelled)
     identity = identity | {"classes": logits.shape[2], "exits": logits.shape[1]}
     return Records(
         np.asarray(index, np.int64),
@@ -262,8 +267,10 @@ def write_groups(path: str | os.PathLike, groups: Iterable[pa.Table], schema: pa
             writer.write_table(group.combine_chunks(), row_group_size=ROWS)
 
 
-def read_records(path: str | os.PathLike, logits: bool = False) -> Records:
+def read_records(path: str | os.PathLike, logits: bool = False, labelled: bool = True) -> Records:
     """Read records, the page checksums verified; ``logits`` only where asked for.
+
+    Unless ``labelled``, labels may be ``UNKNOWN``, and all samples of one class.
 
     Raises
     ------
@@ -272,7 +279,7 @@ def read_records(path: str | os.PathLike, logits: bool = False) -> Records:
     """
     with opened(path) as (file, identity):
         table = file.read(columns=_names(file, identity, logits, path))
-    return _from_table(table, identity, logits, str(path))
+    return _from_table(table, identity, logits, str(path), labelled, labelled)
 
 
 def read_pieces(
@@ -338,7 +345,12 @@ def _names(
 
 
 def _from_table(
-    table: pa.Table, identity: dict[str, Any], logits: bool, where: str, whole: bool = True
+    table: pa.Table,
+    identity: dict[str, Any],
+    logits: bool,
+    where: str,
+    whole: bool = True,
+    labelled: bool = True,
 ) -> Records:
     exits = range(1, identity["exits"] + 1)
 
@@ -352,7 +364,7 @@ def _from_table(
         kept = np.stack(flat, axis=1)
     label = table["label"].to_numpy().astype(np.int64)
     # All labels of records with an uncertainty of their own are alike.
-    check_labels(label, identity["classes"], where, whole and not is_given(identity))
+    check_labels(label, identity["classes"], where, whole and not is_given(identity), labelled)
     name, kind = _recorded(identity)
     entropy = stack(name, kind.to_pandas_dtype())
     if not np.isfinite(entropy).all():
@@ -361,11 +373,13 @@ def _from_table(
     return Records(index, label, entropy, stack("prediction", np.int64), kept, identity)
 
 
-def check_labels(label: np.ndarray, classes: int, where: str, whole: bool) -> None:
+def check_labels(
+    label: np.ndarray, classes: int, where: str, whole: bool, labelled: bool = True
+) -> None:
     """Refuse labels (N,) that are none, no classes', or, of a whole split, all the same."""
     if len(label) == 0:
         raise InputError(f"{where}: no samples; give the split some in the data set's settings")
-    if label.min() < 0 or label.max() >= classes:
+    if label.min() < (0 if labelled else UNKNOWN) or label.max() >= classes:
         raise InputError(
             f"{where}: labels from {label.min()} to {label.max()}, but {classes} classes"
             " (labels are numbers from 0); check the data set or the network's classes"

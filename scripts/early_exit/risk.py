@@ -15,6 +15,8 @@ from early_exit.errors import InputError
 
 # The probability with which the bound on how often the two differ may fail.
 NUISANCE = 1e-3
+# The same where a broken promise is one of many tests, so that its p-value can be small enough.
+NUISANCE_OF_MANY = 1e-5
 # What is left out of a sum of probabilities, and added to it.
 NEGLIGIBLE = 1e-12
 
@@ -70,6 +72,45 @@ def drop_p_value(worse: int, better: int, samples: int, bound: float) -> float:
     if 2 * largest + bound >= 1 or not splits or total + 2 > (samples - 1) * bound:
         return 1.0
     return min(1.0, _lower_tail(total, samples, largest, largest + bound) + NUISANCE)
+
+
+def broken_error_p_value(wrong: int, samples: int, bound: float) -> float:
+    """The p-value of the hypothesis that samples are wrong with probability ``bound`` or less.
+
+    Small where a promised error is broken: the mirror of :func:`error_p_value`.
+
+    Raises
+    ------
+    InputError
+        If the bound is not between 0 and 1.
+    """
+    return error_p_value(samples - wrong, samples, 1 - bound)
+
+
+def broken_drop_p_value(worse: int, better: int, samples: int, bound: float) -> float:
+    """The p-value of the hypothesis that the mean drop is ``bound`` or less.
+
+    Small where a promised drop is broken. Parameters and errors are those of :func:`drop_p_value`.
+
+    Notes
+    -----
+    As there, with the upper tail: P(T >= t) has the derivative n (P(T' = t - 1) - P(T' = t)) in q,
+    and ascends as long as t - 1 lies above the mode of T'. Again the worst case is the largest q.
+    """
+    if not 0 <= bound < 1:
+        raise InputError(f"a bound on a drop must be at least 0 and less than 1, not {bound:g}")
+    if not samples or better >= samples:
+        return 1.0
+    total = worse - better
+    largest = float(betaincinv(better + 1, samples - better, 1 - NUISANCE_OF_MANY))
+    splits = 4 * largest * (largest + bound) <= (1 - 2 * largest - bound) ** 2
+    if total - 2 < (samples - 1) * bound:
+        return 1.0
+    if 2 * largest + bound >= 1 or not splits:
+        # Hoeffding (1963, theorem 2) asks for nothing but losses between -1 and 1.
+        return float(np.exp(-samples * (total / samples - bound) ** 2 / 2))
+    # T >= t means that -T <= -t, whose steps down are the steps up of T.
+    return min(1.0, _lower_tail(-total, samples, largest + bound, largest) + NUISANCE_OF_MANY)
 
 
 def _lower_tail(total: int, samples: int, down: float, up: float) -> float:

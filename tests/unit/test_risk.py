@@ -6,7 +6,13 @@ from scipy.stats import binom
 
 from early_exit.calibration import certified, certified_path
 from early_exit.errors import InputError
-from early_exit.risk import NUISANCE, drop_p_value, error_p_value
+from early_exit.risk import (
+    NUISANCE,
+    broken_drop_p_value,
+    broken_error_p_value,
+    drop_p_value,
+    error_p_value,
+)
 from early_exit.samples import Samples
 from early_exit.targets import Target
 from helpers import make_costs
@@ -55,6 +61,47 @@ def test_p_values_are_valid_for_every_share_of_gains(gains):
     for level in (0.02, 0.1, 0.3):
         error = 3 * np.sqrt(level * (1 - level) / draws)
         assert (p <= level).mean() <= level + error
+
+
+def test_a_broken_error_by_hand():
+    # All of 3 wrong, if each is with probability 1/2: 1/8. At least two: 1/8 + 3/8.
+    assert broken_error_p_value(3, 3, 0.5) == pytest.approx(1 / 8)
+    assert broken_error_p_value(2, 3, 0.5) == pytest.approx(1 / 2)
+    assert broken_error_p_value(0, 0, 0.5) == 1
+
+
+def test_a_broken_drop_that_never_gains_is_nearly_binomial():
+    p = broken_drop_p_value(45, 0, 2000, 0.01)
+    # Gains that were not seen may be there, of 0.6 % at most: that makes it less unusual.
+    assert binom.sf(44, 2000, 0.01) < p < 1e-3
+
+
+def test_a_drop_that_is_no_larger_than_promised_is_not_broken():
+    assert broken_drop_p_value(20, 0, 2000, 0.01) == 1
+    assert broken_drop_p_value(0, 0, 0, 0.01) == 1
+    values = [broken_drop_p_value(worse, 5, 3000, 0.02) for worse in range(130, 60, -5)]
+    assert values == sorted(values)
+    assert values[0] < 0.01 < 0.9 < values[-1]
+    with pytest.raises(InputError, match="bound"):
+        broken_drop_p_value(1, 1, 10, -0.1)
+
+
+@pytest.mark.parametrize("gains", [0.0, 0.002, 0.05, 0.2])
+def test_broken_p_values_are_valid_for_every_share_of_gains(gains):
+    rng = np.random.default_rng(1)
+    bound, samples, draws = 0.02, 800, 3000
+    counts = rng.multinomial(samples, [gains + bound, 1 - 2 * gains - bound, gains], draws)
+    p = np.array(
+        [broken_drop_p_value(worse, better, samples, bound) for worse, _, better in counts]
+    )
+    for level in (0.02, 0.1, 0.3):
+        error = 3 * np.sqrt(level * (1 - level) / draws)
+        assert (p <= level).mean() <= level + error
+    # And it is not valid by never being small.
+    assert (
+        broken_drop_p_value(int(samples * (gains + 0.2)), int(samples * gains), samples, bound)
+        < 1e-3
+    )
 
 
 def population(step: float, samples: int = 4000) -> Samples:

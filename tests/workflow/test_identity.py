@@ -29,7 +29,7 @@ pytestmark = pytest.mark.faults
 @pytest.fixture(scope="module")
 def two(finished_once, tmp_path_factory):
     """The jobs, a folder with the first experiment, and one with the second."""
-    jobs = planned_jobs(finished_once.folder, "all", "ship", "speed", "study")
+    jobs = planned_jobs(finished_once.folder, "all", "ship", "speed", "study", "export")
     one, other = (tmp_path_factory.mktemp(name) for name in ("one", "other"))
     for folder in (one, other):
         shutil.copytree(finished_once.folder, folder, dirs_exist_ok=True)

@@ -30,6 +30,7 @@ RULES = {
     "summary": {"summarise", "write_summary"},
     "figures": {"figures", "draw_figures", "draw_learning_curve"},
     "speed": {"speed", "measure_speed", "draw_speed"},
+    "export": {"export", "export_policy", "check_export"},
     "replicates": {"replicates", "gather_replicates"},
     "replication": {"replicate", "replicate_published", "draw_replication"},
 }
@@ -289,6 +290,7 @@ def test_every_rule_is_documented(project):
         ("summarise", "write_summary"),
         ("figures", "draw_figures"),
         ("speed", "measure_speed"),
+        ("export", "check_export"),
     ],
 )
 def test_each_stage_has_a_target(project, target, last):
