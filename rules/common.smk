@@ -130,6 +130,11 @@ def dataset(wildcards):
     return {k: v for k, v in own if k not in elsewhere and (k not in where_set or v is not None)}
 
 
+def dataset_of_pictures(wildcards):
+    """As `dataset`; nothing where there are records and no pictures."""
+    return None if experiment(wildcards)["records"] else dataset(wildcards)
+
+
 def held(wildcards):
     """A checksum of what is at the data set's own path, if it has one."""
     own = experiment(wildcards)["dataset"]["path"]

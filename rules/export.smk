@@ -4,9 +4,12 @@
 rule export:
     """Target: each experiment's network and policy as ONNX graphs with a runner, and checked."""
     input:
-        each("results/{experiment}/export/manifest.json"),
-        each("results/{experiment}/export/graphs"),
-        each("results/{experiment}/export/comparison.json"),
+        with_network(
+            "export",
+            "results/{experiment}/export/manifest.json",
+            "results/{experiment}/export/graphs",
+            "results/{experiment}/export/comparison.json",
+        ),
 
 
 rule export_policy:

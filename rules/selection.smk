@@ -29,7 +29,7 @@ rule select_policy:
         selection=setting("selection"),
         measure=setting("measure"),
         exit_rule=setting("exit_rule"),
-        network=setting("network"),
-        dataset=dataset,
+        network=network_name,
+        dataset=dataset_of_pictures,
     script:
         "../scripts/selection.py"

@@ -20,9 +20,9 @@ from stage_runner import origin, read_manifest, read_split, ready_to_run, run_st
 
 def main(snakemake):
     files, params = snakemake.input, snakemake.params
-    engine, inference, waits = ready_to_run(
-        params.inference | {"precision": "fp32", "device": "cpu"}
-    )
+    manifest, described = read_manifest(files.manifest, params.dataset)
+    exact = params.inference | {"precision": "fp32", "device": "cpu"}
+    engine, inference, waits = ready_to_run(exact, manifest)
     policy = Policy.from_json(read_json(files.policy, ["policy"])["policy"], files.policy)
     records = read_split(files.records, logits=policy.needs_logits)
     exported = read_json(files.exported, ["identity", "made_by"])
@@ -30,7 +30,7 @@ def main(snakemake):
     check_same_origin(
         (files.records, records.identity),
         origin(files.policy),
-        read_manifest(files.manifest, params.dataset)[1],
+        described,
         (files.network, {"network": sha256(files.network)}),
         (files.exported, exported["identity"]),
     )

@@ -33,7 +33,7 @@ def main(snakemake):
     criterion = Criterion(settings.pop("criterion"), **settings)
     chosen = choose(with_whole_network(tables, whole), criterion, sees)
     machine = read_json(files.machine)
-    described = describe(chosen, records, costs, machine, params.network["name"], manifest)
+    described = describe(chosen, records, costs, machine, params.network, manifest)
     identity = identity_of(records, files)
     write_json(snakemake.output.policy, described | {"identity": identity})
 

@@ -18,6 +18,7 @@ import pandas as pd
 from early_exit.cost_model import CostModel
 from early_exit.errors import InputError
 from early_exit.operating_point import (
+    known,
     left_and_right,
     of_exits_taken,
     per_exit_table,
@@ -117,28 +118,23 @@ def evaluate(
         "agreement": agreement and asdict(agreement),
         "static": {
             "accuracy": whole.accuracy,
-            "macs": _known(whole.macs),
+            "macs": known(whole.macs),
             "ms_per_sample": times["static"],
-            "ms_per_sample_predicted": _known(whole.ms),
+            "ms_per_sample_predicted": known(whole.ms),
             "ms_per_sample_all_heads": times["all_heads"],
         },
         "selected": {
             "accuracy": point.accuracy,
             "accuracy_interval": list(wilson_interval(correct, point.samples)),
-            "macs": _known(point.macs),
+            "macs": known(point.macs),
             "ms_per_sample": times["policy"],
-            "ms_per_sample_predicted": _known(point.ms),
+            "ms_per_sample_predicted": known(point.ms),
             "ms_per_sample_ideal": times["ideal"],
             "speedup": times["static"] / times["policy"] if measured else None,
-            "speedup_predicted": _known(whole.ms / point.ms),
+            "speedup_predicted": known(whole.ms / point.ms),
             "exit_shares": point.exit_shares.tolist(),
         },
     }
-
-
-def _known(cost: float) -> float | None:
-    """A cost for JSON: ``None`` where there are no prices in its unit."""
-    return float(cost) if np.isfinite(cost) else None
 
 
 def simulated(policy: Policy, records: Records) -> Outcomes:

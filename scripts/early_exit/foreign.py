@@ -94,7 +94,7 @@ def read_foreign(
         If the file cannot be read, something is missing, or a number is none that it can be.
     """
     where = str(path)
-    columns = _read(path, split)
+    columns = _read(path, split, labelled)
     if isinstance(columns, Records):
         return columns
     kind = _kind(columns, where, labelled)
@@ -198,14 +198,14 @@ def _content(records: Records) -> str:
     return f"{what} of {records.classes} classes"
 
 
-def _read(path: str | os.PathLike, split: str) -> dict[str, np.ndarray] | Records:
+def _read(path: str | os.PathLike, split: str, labelled: bool) -> dict[str, np.ndarray] | Records:
     """The arrays of a file after their names in `.npz`; or records that this project wrote."""
     if not is_parquet(path):
         return _read_npz(path)
     try:
         with pq.ParquetFile(path, page_checksum_verification=True) as file:
             if METADATA_KEY in (file.schema_arrow.metadata or {}):
-                return _read_own(path, split, "logits_1" in file.schema_arrow.names)
+                return _read_own(path, split, "logits_1" in file.schema_arrow.names, labelled)
             return _of_table(file.read(), str(path))
     except (OSError, ValueError, pa.ArrowException) as error:
         raise _damaged(path, error) from error
@@ -227,9 +227,9 @@ def _damaged(path: str | os.PathLike, error: Exception) -> InputError:
     return InputError(f"{path}: cannot be read ({reason}); write it again")
 
 
-def _read_own(path: str | os.PathLike, split: str, logits: bool) -> Records:
+def _read_own(path: str | os.PathLike, split: str, logits: bool, labelled: bool) -> Records:
     try:
-        records = read_records(path, logits=logits)
+        records = read_records(path, logits=logits, labelled=labelled)
     except InputError as error:
         # It is the user's file.
         text = str(error).replace("delete it and run again", "take a whole copy of it")

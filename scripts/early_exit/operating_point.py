@@ -17,6 +17,11 @@ from early_exit.records import Records
 COLUMN = {"macs": "macs", "ms": "ms_per_sample"}
 
 
+def known(cost: float) -> float | None:
+    """A cost for JSON: ``None`` where there are no prices in its unit."""
+    return float(cost) if np.isfinite(cost) else None
+
+
 @dataclass(frozen=True)
 class OperatingPoint:
     """A policy with what it gives.

@@ -11,7 +11,7 @@ from typing import Any
 
 from early_exit import __version__
 from early_exit.cost_model import CostModel
-from early_exit.operating_point import simulate
+from early_exit.operating_point import known, simulate
 from early_exit.policy import Policy
 from early_exit.records import Records
 
@@ -41,6 +41,11 @@ def describe(
         The prices, and under which settings their times were taken.
     network, manifest
         The network's name and the data set; ``None`` where only records are known.
+
+    Returns
+    -------
+    dict
+        What is not known is ``None``, a price in a unit without prices too.
     """
     policy = Policy.from_json(chosen["policy"])
     point = simulate(policy, records, costs)
@@ -55,14 +60,14 @@ def describe(
         },
         "whole_network": {
             "accuracy": whole.accuracy,
-            "macs": whole.macs,
-            "ms_per_sample": whole.ms,
+            "macs": known(whole.macs),
+            "ms_per_sample": known(whole.ms),
         },
         "network": {"name": network, "exits": records.exits, "classes": records.classes},
         "data": manifest and {key: manifest.get(key) for key in DATA},
         "cost": {
-            "macs": costs.macs(policy).tolist(),
-            "ms_per_sample": costs.ms(policy).tolist(),
+            "macs": [known(price) for price in costs.macs(policy)],
+            "ms_per_sample": [known(price) for price in costs.ms(policy)],
             "batch_size": costs.batch_size,
             "regroup": costs.regroup,
             **{key: machine.get(key) for key in MACHINE},

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 
 HELP = "Whether new records have moved away from those that the policy was chosen by."
 EPILOG = """\
-New records come from `early-exit record`, or from the workflow (results/X/exits/test.parquet). They
+New records come from `early-exit record`, from the workflow (results/X/exits/test.parquet), or from
+elsewhere (.npz or Parquet, as docs/records.md says; labels may be missing). They
 are tested against the calibration records beside the policy: the shares of pictures leaving at each
 exit (chi-square, or a permutation test where few leave), the uncertainty at each exit among those
 that reach it (Kolmogorov-Smirnov), and where labels are known that the policy is no less accurate
@@ -42,11 +43,13 @@ def run(options: argparse.Namespace) -> int:
     """Compare, and print what was found."""
     from early_exit.cli.experiment import read_experiment
     from early_exit.drift import compare
-    from early_exit.records import check_same_origin, read_records
+    from early_exit.foreign import read_foreign
+    from early_exit.records import check_same_origin
 
     experiment = read_experiment(options.policy)
-    new = read_records(options.records, experiment.policy.needs_logits, labelled=False)
-    network = {"network": new.identity["network"]}
+    new = read_foreign(options.records, labelled=False)
+    # Records from elsewhere do not say of which network they are; those of other data are the point.
+    network = {key: new.identity[key] for key in ("network",) if key in new.identity}
     check_same_origin(experiment.origin, (options.records, network))
     drift = compare(
         experiment.policy,
