@@ -48,7 +48,7 @@ def run(options: argparse.Namespace) -> int:
 
     experiment = read_experiment(options.policy)
     new = read_foreign(options.records, labelled=False)
-    # Records from elsewhere do not say of which network they are; those of other data are the point.
+    # Other data are the point. Records from elsewhere do not say of which network they are.
     network = {key: new.identity[key] for key in ("network",) if key in new.identity}
     check_same_origin(experiment.origin, (options.records, network))
     drift = compare(
