@@ -8,7 +8,7 @@
 # make test-large    set up, and measure the memory that a million samples take
 # make test-faults   set up, and run the tests that inject faults, with a count of each kind
 # make soak          set up, and run the digits RUNS times in a row (50), killed at random
-# make new NAME=mine KIND=folder  add a commented experiment to config.yaml (or KIND=cifar10)
+# make new NAME=mine KIND=folder  add a commented experiment to config.yaml (or cifar10, records)
 # make docs   write docs/configuration.md from the schema
 PYTHON ?= python3
 VENV ?= .venv

@@ -69,5 +69,5 @@ def test_an_unknown_kind_is_named():
     assert chosen_template("folder", TEMPLATES) == TEMPLATES["folder"]
     with pytest.raises(InputError, match=r"KIND=foldr: unknown; did you mean folder\?"):
         chosen_template("foldr", TEMPLATES)
-    with pytest.raises(InputError, match="known: cifar10, folder"):
+    with pytest.raises(InputError, match="known: cifar10, folder, records"):
         chosen_template("zzz", TEMPLATES)
