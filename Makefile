@@ -1,6 +1,6 @@
 # make run    set up, and run the experiments of config.yaml
 # make setup  make .venv, with the command early-exit in it
-# make test   set up, and run every test
+# make test   set up, and run every test, WORKERS (2) files at a time
 # make bench  set up, and measure how fast the chosen policy really is
 # make check  set up, and check format, lint, imports and documentation
 # make test-cluster  set up, and run the experiment through a Slurm of one node (root on Debian;
@@ -16,6 +16,7 @@ CORES ?= 4
 EXPERIMENT ?= corrected
 DATA_DIR ?= data
 RUNS ?= 50
+WORKERS ?= 2
 NAME ?=
 KIND ?= folder
 BIN := $(VENV)/bin
@@ -29,7 +30,7 @@ run: setup
 	$(BIN)/snakemake --cores $(CORES)
 
 test: setup
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
 test-cluster: setup $(INSTALLED_CLUSTER)
 	tests/cluster/install.sh

@@ -23,6 +23,18 @@ def tally() -> Counter:
     return COUNTED
 
 
+def pytest_sessionfinish(session) -> None:
+    """With several workers, each hands over what it counted."""
+    if hasattr(session.config, "workeroutput"):
+        session.config.workeroutput["counted"] = dict(COUNTED)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node) -> None:
+    """Add up what the workers counted."""
+    COUNTED.update(getattr(node, "workeroutput", {}).get("counted", {}))
+
+
 def pytest_terminal_summary(terminalreporter) -> None:
     if COUNTED:
         terminalreporter.section("faults")

@@ -45,7 +45,7 @@ def test_an_experiment_overrides_the_defaults_and_they_the_schema():
     config = changed("defaults/sweep", {"points": 7})
     config["experiments"]["digits"]["sweep"] = {"cutoffs": [0.1]}
     sweep = configure(config, SCHEMA).experiment("digits")["sweep"]
-    assert sweep == {"points": 7, "cutoffs": [0.1]}
+    assert sweep == {"points": 7, "cutoffs": [0.1], "shards": 1}
 
 
 def test_every_setting_has_a_default_and_a_description():

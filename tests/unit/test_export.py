@@ -2,8 +2,10 @@
 
 import importlib.util
 import json
+import pkgutil
 import re
 import shutil
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -30,7 +32,8 @@ from helpers import IDENTITY, SmallNetwork, make_records, pictures
 from workflow.damage import broken
 
 RUNNER = Path(deployed.__file__).parent / "runner.py"
-NAMES = sorted(p.stem for p in Path(networks.__file__).parent.glob("*.py") if p.stem != "__init__")
+MODULES = (module.name for module in pkgutil.iter_modules(networks.__path__))
+NAMES = [n for n in MODULES if hasattr(import_module(f"early_exit.networks.{n}"), "Network")]
 MANIFEST = {"shape": [3, 2, 2], "class_names": ["a", "b", "c", "d"], "dataset": "some"}
 # Nobody, some and everybody; under both rules.
 POLICIES = [

@@ -14,20 +14,23 @@ import pytest
 from damage import broken, content, foreign
 from jobs import planned_jobs
 
-from conftest import ROOT
+from conftest import EXTRAS, ROOT
 from early_exit.errors import InputError
 
 # Beside those of `all`: what they read must be found damaged as well.
-TARGETS = ("all", "study", "scaling", "speed", "ship", "export")
-# Made by those targets themselves, or not by the experiment `small`.
+TARGETS = ("all", *EXTRAS, "export")
+# Not made here, or not by the experiment `small`.
 NOT_THERE = {
-    *("draw_study", "summarise_study", "draw_scaling", "draw_speed", "check_export"),
-    *("record_shard", "join_shards", "import_network"),
+    *("check_export", "record_shard", "join_shards", "sweep_shard", "import_network"),
+    *("describe_records", "import_records", "import_costs", "simulate_policy"),
     *("replicate_published", "draw_replication", "gather_replicates"),
 }
 # What one file alone cannot tell: a stage that reads nothing else of the same origin takes what
 # belongs to another experiment, and the next stage that reads both refuses it.
-ALONE = {"draw_frontier", "draw_learning_curve", "draw_quality", "fit_temperatures"}
+ALONE = {
+    *("draw_frontier", "draw_learning_curve", "draw_quality", "fit_temperatures"),
+    *("draw_baselines", "draw_scaling", "draw_study"),
+}
 OUTCOMES = {
     "found": "damaged artifacts found",
     "unchanged": "damaged artifacts that read the same",
@@ -46,16 +49,16 @@ def rules_that_read() -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def jobs(finished_once):
+def jobs(extras_once):
     """One job of each rule."""
-    return {job.rule: job for job in planned_jobs(finished_once.folder, *TARGETS)}
+    return {job.rule: job for job in planned_jobs(extras_once.folder, *TARGETS)}
 
 
 @pytest.fixture(scope="module")
-def folder(finished_once, tmp_path_factory):
+def folder(extras_once, tmp_path_factory):
     """One copy for all rules: each puts back what it breaks."""
     folder = tmp_path_factory.mktemp("damaged")
-    return shutil.copytree(finished_once.folder, folder, dirs_exist_ok=True)
+    return shutil.copytree(extras_once.folder, folder, dirs_exist_ok=True)
 
 
 @pytest.fixture

@@ -121,8 +121,9 @@ def test_what_has_no_price_is_empty(ran_once):
 
 def test_figures_say_that_they_are_simulated(ran_once):
     folder = ran_once.folder / "results/mine/figures"
-    names = ["exit_accuracy", "exit_shares", "frontier", "operating_points", "scaling", "study"]
-    assert sorted(p.stem for p in folder.glob("*.svg")) == [*names, "sweep"]
+    names = ["exit_accuracy", "exit_shares", "frontier", "operating_points", "per_class"]
+    names += ["scaling", "study", "sweep"]
+    assert sorted(p.stem for p in folder.glob("*.svg")) == names
     for name in ("operating_points", "exit_shares"):
         assert "simulated from the records" in (folder / f"{name}.txt").read_text()
     for name in ("operating_points", "sweep"):

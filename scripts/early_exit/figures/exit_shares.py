@@ -32,7 +32,7 @@ def draw(tables: dict[str, Any]) -> Figure:
         colour = "white" if k > exits / 2 else "black"
         axes.bar_label(bars, texts, label_type="center", color=colour, fontsize=9)
         left += share
-    axes.invert_yaxis()
+    axes.set_ylim(len(points) - 0.4, -0.6)
     axes.grid(False)
     axes.set(xlabel="share of test pictures leaving (%)", xlim=(0, 100))
     for text, chosen in zip(axes.get_yticklabels(), points.chosen, strict=True):

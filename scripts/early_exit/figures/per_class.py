@@ -56,6 +56,8 @@ def caption(tables: dict[str, Any]) -> str:
     """The worst and the best class, and the earliest and the latest."""
     found = _with_samples(tables["per_class"])
     names, right, exits = found.class_name, found.accuracy, found.mean_exit
+    if len(found) == 1:
+        return f"{names[0]}: {right[0]:.1%} right, leaving at exit {exits[0]:.1f} in the mean."
     worst, best, early, late = right.idxmin(), right.idxmax(), exits.idxmin(), exits.idxmax()
     return (
         f"Of {len(found)} classes, {names[worst]} is least often right ({right[worst]:.1%}) and"

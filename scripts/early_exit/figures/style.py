@@ -78,7 +78,8 @@ def batches(summary: dict[str, Any]) -> str:
     timing = summary["timing"]
     if summary["simulated"]:
         return "by the prices that came with the records"
-    return f"in batches of {timing['batch_size']}, {timing['threads']} threads"
+    threads = "1 thread" if timing["threads"] == 1 else f"{timing['threads']} threads"
+    return f"in batches of {timing['batch_size']}, {threads}"
 
 
 class Cost(NamedTuple):
