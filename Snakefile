@@ -47,6 +47,10 @@ onsuccess:
     print(*headlines(), sep="\n")
 
 
+onerror:
+    print(*reasons(), sep="\n", file=sys.stderr)
+
+
 rule all:
     """Everything: each experiment's summary, figures and, where asked for, replication."""
     default_target: True

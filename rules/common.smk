@@ -4,6 +4,7 @@ import json
 import os
 import re
 import sys
+import time
 from functools import cache
 from pathlib import Path
 from zlib import crc32
@@ -15,11 +16,13 @@ from snakemake.exceptions import WorkflowError
 # everything else on the machine down ten times and more.
 os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
+# Logs that are younger are of this run.
+STARTED = time.time()
 SCRIPTS = Path(workflow.basedir) / "scripts"
 sys.path.append(str(SCRIPTS))
 
 from early_exit.checksums import checksum
-from early_exit.configuration import configure
+from early_exit.configuration import check_keys, configure
 from early_exit.datasets import check_settings
 from early_exit.errors import InputError
 from early_exit.fingerprint import fingerprint
@@ -41,6 +44,8 @@ MEASURES = SCHEMA["$defs"]["measure"]["enum"]
 def checked_configuration():
     """The configuration, or one line that says what is wrong with it."""
     try:
+        for file in workflow.configfiles:
+            check_keys(Path(file).read_text(encoding="utf-8"), Path(file).name)
         return configure(config, SCHEMA)
     except InputError as error:
         # Not a WorkflowError: that prints where in the rules it was raised, which helps nobody.
@@ -142,8 +147,8 @@ def held(wildcards):
         return None
     if not Path(own).exists():
         sys.exit(
-            f"error: config: experiments.{wildcards.experiment}.dataset.path: there is no {own} (paths"
-            f" start from {Path.cwd().name}/, where snakemake runs)"
+            f"error: config: experiments.{wildcards.experiment}.dataset.path: there is no folder or"
+            f" file called {own!r} (paths start from {Path.cwd().name}/, where snakemake runs)"
         )
     place = Path(own).resolve()
     notes = Path(".snakemake/checksums") / f"{crc32(str(place).encode()):08x}.json"
@@ -311,6 +316,19 @@ def headlines():
                     f" whole network ({whole['accuracy']:.2%}, {whole['macs'] / 1e6:.2f} M)"
                 )
             yield f"{name}: {own['accuracy']:.2%} accurate {cost}. See {path.parent}/"
+            if summary["doubt"]:
+                yield f"{name}: do not trust these times: {summary['doubt']}"
+
+
+def reasons():
+    """Why jobs of this run stopped, a line each: Snakemake says more after it, and nothing of it."""
+    for name in CONFIGURATION.run:
+        for log in sorted((Path("results") / name / "logs").glob("*.log")):
+            if log.stat().st_mtime < STARTED:
+                continue
+            stopped = [line for line in log.read_text().splitlines() if " Stopped: " in line]
+            for line in stopped[-1:]:
+                yield f"stopped: {line.partition(' Stopped: ')[2]} (traceback: {log})"
 
 
 def saved(own, whole):

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import yaml
 from jsonschema import Draft202012Validator, validators
 from jsonschema.exceptions import ValidationError
 
@@ -144,6 +145,38 @@ def _check_records(settings: dict[str, Any], own: dict[str, Any], where: str) ->
             f"config: {where}.{needless[0]}: does not apply to an experiment with `records`, which"
             " has no network; take one of the two out"
         )
+
+
+def check_keys(text: str, name: str) -> None:
+    """Refuse YAML in which a map has a key twice: the second would silently replace the first.
+
+    Raises
+    ------
+    InputError
+        Naming the key and both lines.
+    """
+    try:
+        waiting = [yaml.compose(text, Loader=yaml.SafeLoader)]
+    except yaml.YAMLError:
+        # Whoever reads it says what is wrong.
+        return
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, yaml.SequenceNode):
+            waiting += node.value
+        if not isinstance(node, yaml.MappingNode):
+            continue
+        seen: dict[str, int] = {}
+        for key, value in node.value:
+            line = key.start_mark.line + 1
+            if key.value in seen and isinstance(key.value, str):
+                raise InputError(
+                    f"{name}: the key {key.value!r} is there twice, in lines {seen[key.value]} and"
+                    f" {line}; put what is below the second under the first"
+                )
+            if isinstance(key.value, str):
+                seen[key.value] = line
+            waiting.append(value)
 
 
 def _without_nulls(config: dict[str, Any]) -> dict[str, Any]:

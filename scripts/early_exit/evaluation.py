@@ -154,7 +154,8 @@ def doubtful_times(result: dict[str, Any], most: float = 1.5) -> str:
     return (
         f"the chosen policy took {selected['ms_per_sample']:.3g} ms a picture, but"
         f" {selected['ms_per_sample_predicted']:.3g} ms were predicted from the stage prices. The"
-        " machine was probably busy: delete cost/ and evaluation/ and run again when it is quiet"
+        " machine was probably busy at one of the two: delete the experiment's folders cost and"
+        " evaluation and run again when it is quiet"
     )
 
 

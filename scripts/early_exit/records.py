@@ -391,13 +391,17 @@ def check_labels(
         )
 
 
-def check_same_origin(*tables: tuple[str, dict[str, Any]]) -> None:
+def check_same_origin(
+    *tables: tuple[str, dict[str, Any]], remedy: str = "delete the older and run again"
+) -> None:
     """Refuse tables that were made by different networks, or from different data or prices.
 
     Parameters
     ----------
     tables
         Pairs of a file's name and its identity. Keys that one of them lacks are not compared.
+    remedy
+        What the user should do.
 
     Raises
     ------
@@ -409,6 +413,4 @@ def check_same_origin(*tables: tuple[str, dict[str, Any]]) -> None:
         for key in ORIGIN.keys() & identity.keys():
             first, expected = known.setdefault(key, (name, identity[key]))
             if identity[key] != expected:
-                raise InputError(
-                    f"{name}: made with {ORIGIN[key]} than {first}; delete the older and run again"
-                )
+                raise InputError(f"{name}: made with {ORIGIN[key]} than {first}; {remedy}")

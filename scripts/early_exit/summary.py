@@ -21,8 +21,9 @@ def summarise(
     ``static`` is the whole network, its last head only; ``per_exit_accuracy`` is each exit's on
     the whole test split; ``agreement`` counts the pictures for which the run and the simulation
     from the records are equal, tied at a threshold, or different; ``timing`` says how times were
-    taken. An experiment of records has no network: what it states is ``simulated``, and what only a
-    run could tell is ``None``, and so is a cost in a unit that there are no prices in.
+    taken, and ``doubt`` why they should not be trusted, if so. An experiment of records has no
+    network: what it states is ``simulated``, and what only a run could tell is ``None``, and so is
+    a cost in a unit that there are no prices in.
     Accuracies are shares of the test split, ``macs`` multiply-accumulates a sample, times
     milliseconds a sample, measured unless they say that they are predicted; thresholds are in the
     unit of the measure, or ``"never"`` and ``"always"``.
@@ -59,4 +60,5 @@ def summarise(
         },
         "agreement": evaluation["agreement"],
         "timing": evaluation["timing"],
+        "doubt": evaluation.get("doubt"),
     }

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from early_exit.configuration import configure, merge, schema_defaults
+from early_exit.configuration import check_keys, configure, merge, schema_defaults
 from early_exit.errors import InputError
 
 ROOT = Path(__file__).parents[2]
@@ -185,3 +185,23 @@ def test_a_mistake_is_named_in_one_line(path, value, message):
         configure(changed(path, value), SCHEMA)
     assert "\n" not in str(error.value)
     assert len(str(error.value)) < 250
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            "run: a\nexperiments:\n  a: {}\nexperiments:\n  b: {}\n",
+            "'experiments' .* lines 2 and 4",
+        ),
+        ("a:\n  - {b: 1, b: 2}\n", "'b' is there twice, in lines 2 and 2"),
+    ],
+)
+def test_a_key_that_is_there_twice_is_named(text, message):
+    with pytest.raises(InputError, match=f"config.yaml: the key {message}"):
+        check_keys(text, "config.yaml")
+
+
+@pytest.mark.parametrize("text", ["", "a: 1\n", "a: {b: 1}\nc: {b: 1}\n", "- a\n", "a: [\n"])
+def test_keys_that_are_there_once_are_fine(text):
+    check_keys(text, "config.yaml")

@@ -41,7 +41,7 @@ SMALL = {
     "baselines": {"exits": [1, 3], "method": "uniform", "budgets": 3},
 }
 # What a plain run leaves out.
-EXTRAS = ("study", "scaling", "speed", "baselines", "ship")
+EXTRAS = ("study", "scaling", "speed", "baselines", "ship", "export")
 
 
 @dataclass

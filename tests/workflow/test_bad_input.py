@@ -51,6 +51,16 @@ def no_rest(project):
     assert "network.safetensors" not in names
 
 
+def test_the_reason_stands_near_the_end_too(finished):
+    finished.path("exits/test.parquet").write_bytes(b"nothing")
+    finished.path("sweep/test.csv").unlink()
+    shown = finished.run("--cores", "2", "sweep").stderr
+    *_, last = (line for line in shown.splitlines() if line.startswith("stopped: "))
+    assert "exits/test.parquet: damaged or no Parquet" in last
+    assert "(traceback: results/small/logs/sweep_test.log)" in last
+    assert shown.rindex("CalledProcessError") < shown.rindex("stopped: ")
+
+
 def test_a_typo_in_the_configuration(project):
     project.edit("config.yaml", "targets", "targest")
     assert fails(project).endswith(

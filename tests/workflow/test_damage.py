@@ -18,10 +18,10 @@ from conftest import EXTRAS, ROOT
 from early_exit.errors import InputError
 
 # Beside those of `all`: what they read must be found damaged as well.
-TARGETS = ("all", *EXTRAS, "export")
+TARGETS = ("all", *EXTRAS)
 # Not made here, or not by the experiment `small`.
 NOT_THERE = {
-    *("check_export", "record_shard", "join_shards", "sweep_shard", "import_network"),
+    *("record_shard", "join_shards", "sweep_shard", "import_network"),
     *("describe_records", "import_records", "import_costs", "simulate_policy"),
     *("replicate_published", "draw_replication", "gather_replicates"),
 }

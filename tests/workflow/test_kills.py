@@ -11,10 +11,11 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import yaml
 from jobs import planned_jobs
 from lasting import lasting
 
-from conftest import EXTRAS, SMALL
+from conftest import EXTRAS, SMALL, Project
 
 KILLED = Path(__file__).with_name("killed")
 
@@ -87,19 +88,56 @@ def test_killed_in_every_stage_that_a_plain_run_leaves_out(
 
 
 @pytest.mark.faults
-def test_killed_while_shards_are_recorded_of_a_network_that_is_imported(
+def test_killed_while_shards_are_recorded_and_swept_of_a_network_that_is_imported(
     finished, tmp_path_factory, tally
 ):
     shutil.copy(finished.path("network/network.safetensors"), finished.folder / "own.safetensors")
     network = {"name": "branchynet", "checkpoint": "own.safetensors"}
-    sharded = SMALL | {"network": network, "exits": {"shards": 2}}
-    finished.configure(run="other", experiments={"other": sharded})
-    kills = killed_in_each(finished, tmp_path_factory.mktemp("killed") / "listed", "exits")
-    assert kills == 4
-    for split in ("calibration", "test"):
+    shards = {"exits": {"shards": 2}, "sweep": {"shards": 2}}
+    finished.configure(run="other", experiments={"other": SMALL | {"network": network} | shards})
+    kills = killed_in_each(finished, tmp_path_factory.mktemp("killed") / "listed", "sweep")
+    assert kills == 7
+    for name in ("exits/calibration.parquet", "exits/test.parquet", "sweep/test.csv"):
+        read = pd.read_csv if name.endswith(".csv") else pd.read_parquet
         found, expected = (
-            pd.read_parquet(finished.folder / f"results/{name}/exits/{split}.parquet")
-            for name in ("other", "small")
+            read(finished.folder / "results" / experiment / name)
+            for experiment in ("other", "small")
         )
-        pd.testing.assert_frame_equal(found, expected)
+        timed = [column for column in ("ms_per_sample", "seal") if column in found]
+        pd.testing.assert_frame_equal(found.drop(columns=timed), expected.drop(columns=timed))
+    tally["kills survived"] += kills
+
+
+@pytest.mark.faults
+def test_killed_in_every_stage_that_records_from_elsewhere_have(finished, tmp_path_factory, tally):
+    given = {split: f"results/small/exits/{split}.parquet" for split in ("calibration", "test")}
+    records = given | {"costs": "results/small/cost/cost.csv"}
+    kept = {key: SMALL[key] for key in ("calibration", "selection")}
+    finished.configure(run="elsewhere", experiments={"elsewhere": kept | {"records": records}})
+    kills = killed_in_each(finished, tmp_path_factory.mktemp("killed") / "listed", "evaluate")
+    assert kills == 7
+    points = [
+        pd.read_csv(finished.folder / f"results/{name}/evaluation/operating_points.csv")
+        for name in ("elsewhere", "small")
+    ]
+    pd.testing.assert_frame_equal(*(table.drop(columns="seal") for table in points))
+    tally["kills survived"] += kills
+
+
+@pytest.mark.faults
+def test_killed_while_the_published_figures_are_reproduced(
+    published, cifar10_dir, tmp_path, tmp_path_factory, tally
+):
+    folder = shutil.copytree(published.folder, tmp_path / "published", symlinks=True)
+    project = Project(folder)
+    config = yaml.safe_load((folder / "config.yaml").read_text())
+    project.configure(**config | {"run": "published", "data_dir": str(cifar10_dir)})
+    table = folder / "results/published/replication.csv"
+    whole = table.read_bytes()
+    table.unlink()
+    for path in (folder / "results/published/figures").glob("replication.*"):
+        path.unlink()
+    kills = killed_in_each(project, tmp_path_factory.mktemp("killed") / "listed", "replicate")
+    assert kills == 2
+    assert table.read_bytes() == whole
     tally["kills survived"] += kills

@@ -156,7 +156,11 @@ def test_a_class_that_will_not_do_is_told_before_it_is_trained(slim):
         ("own/slim.py", "own/slin.py", "small.network.name: there is no file own/slin.py"),
         ("py:Slim", "py:Slin", "no class or function Slin; did you mean Slim?"),
         ("own/slim.py:Slim", "slim", "unknown value 'slim'; known: branchynet, residual; or path"),
-        ("own/pictures.npz", "gone.npz", "small.dataset.path: there is no gone.npz (paths start"),
+        (
+            "own/pictures.npz",
+            "gone.npz",
+            "small.dataset.path: there is no folder or file called 'gone.npz'",
+        ),
         ("name: npz", "name: npz\n      size: 3", "small.dataset.size: npz takes no size"),
         ("name: npz", "name: cifar10", "small.dataset.path: cifar10 takes no path"),
         (

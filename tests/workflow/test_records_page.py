@@ -19,7 +19,7 @@ def test_from_an_npz_to_a_chosen_policy(project, core):
     (script,), (table,), (experiment,), (headline,) = map(blocks, ("python", "csv", "yaml", ""))
     (project.folder / "make_records.py").write_text(script)
     (project.folder / "costs.csv").write_text(table)
-    (project.folder / "config.yaml").write_text(experiment)
+    (project.folder / "config.yaml").write_text(f"experiments:\n{experiment}")
     _, make, run = blocks("sh")
     assert make.split() == ["python3", "make_records.py"]
     subprocess.run([core, "make_records.py"], cwd=project.folder, check=True)

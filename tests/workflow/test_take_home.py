@@ -210,12 +210,13 @@ def test_pictures_made_worse_have_moved(home, images, kind, tmp_path):
 @pytest.mark.parametrize(
     ("fault", "message"),
     [
-        ("another network", "network.safetensors: made with another network than"),
+        ("another network", "policy.json: made with another network than"),
         ("no network", "network.safetensors: missing"),
-        ("half a network", "network.safetensors: made with another network than"),
+        ("half a network", "policy.json: made with another network than"),
         ("no manifest", "manifest.json: missing"),
         ("half a manifest", "manifest.json: no readable JSON"),
-        ("other data", "manifest.json: made with other data than"),
+        ("other data", "policy.json: made with other data than"),
+        ("records", "of an experiment that is made of records"),
     ],
 )
 def test_what_does_not_belong_to_the_policy_is_told_in_a_line(
@@ -238,6 +239,7 @@ def test_what_does_not_belong_to_the_policy_is_told_in_a_line(
         "no manifest": manifest.unlink,
         "half a manifest": lambda: manifest.write_bytes(manifest.read_bytes()[:99]),
         "other data": lambda: write_json(manifest, read_json(manifest) | {"digest": "0" * 64}),
+        "records": lambda: write_json(manifest, {"digest": "0" * 64, "class_names": None}),
     }[fault]()
     done = early_exit(project, "predict", folder)
     assert (done.returncode, done.stdout) == (NOTHING_DONE, "")
@@ -252,6 +254,7 @@ def test_records_of_another_network_are_told(home, tmp_path):
     done = early_exit(home, "check", "--records", tmp_path / "new.parquet")
     assert done.returncode == NOTHING_DONE
     assert "made with another network than" in done.stderr
+    assert "give the policy of the network that they were recorded with" in done.stderr
 
 
 def test_the_export_does_what_the_network_does(home):

@@ -50,7 +50,8 @@ def run(options: argparse.Namespace) -> int:
     new = read_foreign(options.records, labelled=False)
     # Other data are the point. Records from elsewhere do not say of which network they are.
     network = {key: new.identity[key] for key in ("network",) if key in new.identity}
-    check_same_origin(experiment.origin, (options.records, network))
+    remedy = "give the policy of the network that they were recorded with"
+    check_same_origin(experiment.origin, (options.records, network), remedy=remedy)
     drift = compare(
         experiment.policy,
         experiment.calibration(),

@@ -51,24 +51,36 @@ class Experiment:
             )
         return path
 
+    def _belongs(self, path: Path, identity: dict[str, Any]) -> None:
+        check_same_origin(
+            (str(path), identity),
+            self.origin,
+            remedy="give the policy that lies beside it in its own experiment's folder",
+        )
+
     def network_file(self) -> Path:
         """The weights that the policy was chosen for."""
         path = self.beside("network", "network.safetensors")
-        check_same_origin(self.origin, (str(path), {"network": sha256(path)}))
+        self._belongs(path, {"network": sha256(path)})
         return path
 
     def manifest(self) -> dict[str, Any]:
         """What the data set is: ``shape``, ``class_names`` ..."""
         path = self.beside("data", "manifest.json")
-        manifest = read_json(path, ["digest", "shape", "class_names"])
-        check_same_origin(self.origin, (str(path), {"data": manifest["digest"]}))
+        manifest = read_json(path, ["digest", "class_names"])
+        if "shape" not in manifest:
+            raise InputError(
+                f"{self.file}: of an experiment that is made of records, so there is no network to"
+                " run on pictures; run it where they came from, and `early-exit check` what it says"
+            )
+        self._belongs(path, {"data": manifest["digest"]})
         return manifest
 
     def calibration(self) -> Records:
         """The records that the policy was chosen by."""
         path = self.beside("exits", "calibration.parquet")
         records = read_records(path, logits=self.policy.needs_logits)
-        check_same_origin(self.origin, (str(path), records.identity))
+        self._belongs(path, records.identity)
         if records.identity.get("split") != "calibration":
             raise InputError(f"{path}: not of the calibration split; delete it and run again")
         return records

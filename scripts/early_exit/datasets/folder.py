@@ -114,7 +114,10 @@ def listed(folder: Path) -> dict[str, Listing]:
         picture, or the parts have different classes.
     """
     if not folder.is_dir():
-        raise InputError(f"{folder}: there is no such folder; set dataset.path to where it is")
+        raise InputError(
+            f"{folder}: there is no such folder; set dataset.path to where it is (from"
+            " where snakemake runs)"
+        )
     names = [place.name for place in _visible(folder)]
     if not set(PARTS) <= set(names):
         return {"": _classes(folder)}

@@ -185,7 +185,7 @@ def _loss(axes: Axes, table: pd.DataFrame) -> None:
     level = 100 * (whole.calibration_accuracy - whole.accuracy)
     axes.axhline(level, color="black", linestyle=":", linewidth=1.2, label="whole network")
     axes.set(title="accuracy on calibration less that on test (points)", xlabel="budget")
-    axes.yaxis.set_major_formatter(PercentFormatter(decimals=1, symbol=""))
+    axes.yaxis.set_major_formatter(PercentFormatter(symbol=""))
     axes.legend(loc="best", fontsize=8)
 
 

@@ -59,8 +59,14 @@ def caption(tables: dict[str, Any]) -> str:
     if len(found) == 1:
         return f"{names[0]}: {right[0]:.1%} right, leaving at exit {exits[0]:.1f} in the mean."
     worst, best, early, late = right.idxmin(), right.idxmax(), exits.idxmin(), exits.idxmax()
+    if f"{exits[early]:.1f}" == f"{exits[late]:.1f}":
+        where = f"all leave at exit {exits[early]:.1f} in the mean"
+    else:
+        where = (
+            f"{names[early]} leaves first (exit {exits[early]:.1f} in the mean) and {names[late]}"
+            f" last ({exits[late]:.1f})"
+        )
     return (
         f"Of {len(found)} classes, {names[worst]} is least often right ({right[worst]:.1%}) and"
-        f" {names[best]} most often ({right[best]:.1%}); {names[early]} leaves first (exit"
-        f" {exits[early]:.1f} in the mean) and {names[late]} last ({exits[late]:.1f})."
+        f" {names[best]} most often ({right[best]:.1%}); {where}."
     )
