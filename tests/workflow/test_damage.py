@@ -73,8 +73,10 @@ def artifacts(job) -> list[Path]:
     return [Path(file) for file in flat]
 
 
-def outputs(job) -> dict[str, bytes]:
-    return {file: Path(file).read_bytes() for file in job.output if Path(file).exists()}
+def outputs(job) -> dict[Path, bytes]:
+    """What the job made before, folders file by file."""
+    made = [path for file in job.output for path in (Path(file), *Path(file).rglob("*"))]
+    return {path: path.read_bytes() for path in made if path.is_file()}
 
 
 @pytest.mark.faults
