@@ -316,7 +316,7 @@ def headlines():
                     f" whole network ({whole['accuracy']:.2%}, {whole['macs'] / 1e6:.2f} M)"
                 )
             yield f"{name}: {own['accuracy']:.2%} accurate {cost}. See {path.parent}/"
-            if summary["doubt"]:
+            if summary.get("doubt"):
                 yield f"{name}: do not trust these times: {summary['doubt']}"
 
 
@@ -342,16 +342,21 @@ def saved(own, whole):
     return f"{', '.join(words)} (the whole network: {whole['accuracy']:.2%})"
 
 
+def refuse_records(stage):
+    """Stop where an experiment that is run is made of records, and a stage needs a network."""
+    for name in CONFIGURATION.run:
+        if name in RECORDS:
+            sys.exit(
+                f"error: {stage}: {name} is made of records, there is no network; leave it out"
+                f" (--config run=...) or the target {stage}"
+            )
+
+
 def with_network(stage, *patterns):
     """The files of `patterns` for each experiment that is run; each must have a network."""
 
     def files(wildcards):
-        for name in CONFIGURATION.run:
-            if name in RECORDS:
-                sys.exit(
-                    f"error: {stage}: {name} is made of records, there is no network; leave it out"
-                    f" (--config run=...) or the target {stage}"
-                )
+        refuse_records(stage)
         return [path for pattern in patterns for path in each(pattern)]
 
     return files
@@ -361,16 +366,21 @@ def given_file(what):
     """One of the files of an experiment that is made of records; it must be there."""
 
     def path(wildcards):
-        key = what.format(**wildcards)
-        found = experiment(wildcards)["records"][key]
-        if not Path(found).is_file():
-            sys.exit(
-                f"error: config: experiments.{wildcards.experiment}.records.{key}: there is no file"
-                f" {found} (paths start from {Path.cwd().name}/, where snakemake runs)"
-            )
-        return found
+        return existing(wildcards, f"records/{what.format(**wildcards)}")
 
     return path
+
+
+def existing(wildcards, path):
+    """The file at a setting such as `network/checkpoint`, which must be there."""
+    found = setting(path)(wildcards)
+    if not Path(found).is_file():
+        key = ".".join([wildcards.experiment, *path.split("/")])
+        sys.exit(
+            f"error: config: experiments.{key}: there is no file {found} (paths start from"
+            f" {Path.cwd().name}/, where snakemake runs)"
+        )
+    return found
 
 
 def beside_costs(wildcards):
@@ -413,14 +423,8 @@ def weights(path):
     """
 
     def value(wildcards):
-        found = setting(path)(wildcards)
-        if isinstance(found, str) and not Path(found).is_file():
-            key = ".".join([wildcards.experiment, *path.split("/")])
-            sys.exit(
-                f"error: config: experiments.{key}: there is no file {found} (paths start from"
-                f" {Path.cwd().name}/, where snakemake runs)"
-            )
-        return found if isinstance(found, str) else []
+        given = isinstance(setting(path)(wildcards), str)
+        return existing(wildcards, path) if given else []
 
     return value
 
@@ -500,9 +504,8 @@ def learning_curves():
 
 def replicate_tables(wildcards):
     """The table of replicates of each experiment that is run."""
+    refuse_records("replicates")
     for name in CONFIGURATION.run:
-        if name in RECORDS:
-            sys.exit(f"error: replicates: {name} is made of records, there is nothing to train")
         if name not in EXPERIMENTS:
             base = name.partition("@")[0]
             sys.exit(f"error: replicates: {name} is a replicate itself; --config run={base}")
@@ -525,9 +528,8 @@ def checkpoint_stem(wildcards):
 
 def shipped(wildcards):
     """What says that each experiment that is run was shipped; each must train its network."""
+    refuse_records("ship")
     for name in CONFIGURATION.run:
-        if name in RECORDS:
-            sys.exit(f"error: ship: {name} is made of records, there is no network")
         if not re.fullmatch(TRAINED, name):
             sys.exit(
                 f"error: ship: {name} does not train its network, it has a checkpoint; --config"

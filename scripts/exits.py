@@ -3,11 +3,11 @@
 from dataclasses import replace
 
 from early_exit import datasets, networks, shards
-from early_exit.engine import Engine
+from early_exit.engine import Engine, scaling
 from early_exit.extraction import all_exits
 from early_exit.files import sha256
 from early_exit.records import check_same_origin, from_logits, write_records
-from stage_runner import read_manifest, run_stage, scaling, use_threads
+from stage_runner import read_manifest, run_stage, use_threads
 
 
 def main(snakemake):

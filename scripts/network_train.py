@@ -6,10 +6,11 @@ from pathlib import Path
 import torch
 
 from early_exit import datasets, networks
+from early_exit.engine import scaling
 from early_exit.errors import InputError
 from early_exit.files import sha256, write_table
 from early_exit.training import Recipe, SavedState, train
-from stage_runner import read_manifest, run_stage, scaling, use_threads
+from stage_runner import read_manifest, run_stage, use_threads
 
 
 def main(snakemake):

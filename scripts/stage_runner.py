@@ -101,12 +101,6 @@ def use_threads(threads: int) -> int:
     return threads
 
 
-def scaling(manifest: dict[str, Any]) -> dict[str, tuple[float, ...] | None]:
-    """How the data set's pictures are scaled, as an engine takes it: `mean` and `std`."""
-    numbers = {key: manifest.get(key) for key in ("mean", "std")}
-    return {key: None if own is None else tuple(own) for key, own in numbers.items()}
-
-
 def ready_to_run(
     inference: dict[str, Any], manifest: dict[str, Any] | None = None
 ) -> tuple[Engine, dict[str, Any], int | None]:
@@ -115,7 +109,7 @@ def ready_to_run(
     With it the setting as it was taken (threads are those that are there), and how many samples
     that are left of batches wait for each other.
     """
-    from early_exit.engine import Engine
+    from early_exit.engine import Engine, scaling
 
     taken = inference | {"threads": use_threads(inference["threads"])}
     taken_by = (taken[key] for key in ("device", "precision", "memory_format"))

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
-from importlib.metadata import PackageNotFoundError, distribution
+from importlib.metadata import Distribution, distribution
 from pathlib import Path
 
 from packaging.requirements import Requirement
@@ -16,34 +17,29 @@ def bare_environment(folder: Path, requirements: Path) -> Path:
     What is installed here is linked, not copied.
     """
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(folder)], check=True)
-    (site,) = folder.glob("lib/python*/site-packages")
-    lines = [line.split("#")[0].strip() for line in requirements.read_text().splitlines()]
-    for name in closure([line for line in lines if line]):
-        for part in top_level(name):
-            if not (site / part.name).exists():
-                (site / part.name).symlink_to(part)
+    (packages,) = folder.glob("lib/python*/site-packages")
+    lines = (line.partition("#")[0].strip() for line in requirements.read_text().splitlines())
+    for one in closure([Requirement(line) for line in lines if line]).values():
+        for first in {file.parts[0] for file in one.files or []} - {"..", "/", "__pycache__"}:
+            link = packages / first
+            if not link.is_symlink():
+                link.symlink_to(one.locate_file(first))
     return folder / "bin/python"
 
 
-def closure(names: list[str]) -> set[str]:
-    """The distributions that ``names`` are, and need, for this Python and platform."""
-    found: set[str] = set()
-    waiting = [Requirement(name) for name in names]
+def closure(wanted: list[Requirement]) -> dict[str, Distribution]:
+    """What is wanted and what that needs, with extras and by markers; by name."""
+    found: dict[str, Distribution] = {}
+    waiting = [(one, "") for one in wanted]
+    seen = set()
     while waiting:
-        wanted = waiting.pop()
-        needed = wanted.marker is None or wanted.marker.evaluate({"extra": ""})
-        if not needed or wanted.name.lower() in found:
+        one, extra = waiting.pop()
+        if one.marker and not one.marker.evaluate({"extra": extra}):
             continue
-        found.add(wanted.name.lower())
-        waiting += map(Requirement, distribution(wanted.name).requires or [])
+        name = re.sub(r"[-_.]+", "-", one.name).lower()
+        for own in ("", *one.extras):
+            if (name, own) not in seen:
+                seen.add((name, own))
+                found[name] = distribution(one.name)
+                waiting += [(Requirement(line), own) for line in found[name].requires or []]
     return found
-
-
-def top_level(name: str) -> set[Path]:
-    """The files and folders in site-packages that a distribution consists of."""
-    try:
-        own = distribution(name)
-    except PackageNotFoundError as error:
-        raise AssertionError(f"{name} is not installed here") from error
-    parts = {file.parts[0] for file in own.files or [] if file.parts[0] not in ("..", "/")}
-    return {Path(own.locate_file(part)) for part in parts - {"__pycache__"}}

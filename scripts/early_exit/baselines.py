@@ -23,7 +23,7 @@ from early_exit.policy import Policy
 from early_exit.records import Records
 from early_exit.statistics import wilson_interval
 from early_exit.targets import Target
-from early_exit.timing import in_turns, whole_network
+from early_exit.timing import spread_batches, time_ways, whole_network
 
 POLICY, SMALLER, WHOLE = "policy", "smaller network", "whole network"
 # Batches, spread evenly over the test split, that each is timed on.
@@ -87,7 +87,8 @@ def against_smaller(
     rows.append(_row(WHOLE, None, None, int(records.correct[:, -1].sum()), len(records), whole))
     ways.append(whole_network(network))
     table = pd.DataFrame(rows)
-    table["ms_per_sample"] = in_turns(ways, _batches(images, costs, engine), engine, ROUNDS)
+    batches = spread_batches(images, costs.batch_size, BATCHES, engine)
+    table["ms_per_sample"] = time_ways(ways, batches, ROUNDS, engine)
     return table
 
 
@@ -104,10 +105,3 @@ def _row(
         "accuracy_high": high,
         "macs": float(macs),
     }
-
-
-def _batches(images: torch.Tensor, costs: CostModel, engine: Engine) -> list[torch.Tensor]:
-    size = costs.batch_size
-    starts = range(0, max(1, len(images) - size + 1), size)
-    starts = starts[:: max(1, len(starts) // BATCHES)]
-    return [engine.pictures(images[start : start + size]) for start in starts]

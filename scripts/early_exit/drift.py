@@ -128,9 +128,12 @@ def compare(
     InputError
         If the records are of different networks, or not of as many exits as the policy.
     """
+    # Other data are the point; records from elsewhere do not say of which network they are.
     check_same_origin(
-        ("the calibration records", {"network": calibration.identity["network"]}),
-        ("the new records", {"network": new.identity["network"]}),
+        *(
+            (name, {key: value for key, value in records.identity.items() if key == "network"})
+            for name, records in (("the calibration records", calibration), ("the new", new))
+        )
     )
     seen = Seen.of(calibration, policy), Seen.of(new, policy)
     return compare_seen(policy, *seen, certificate, alpha)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from tqdm import tqdm
@@ -95,6 +96,12 @@ class Engine:
         """Wait until the device has done what it was told, so that it can be timed."""
         if self.device == "cuda":
             torch.cuda.synchronize()
+
+
+def scaling(manifest: dict[str, Any]) -> dict[str, tuple[float, ...] | None]:
+    """``mean`` and ``std`` of a data set, by its manifest, as an :class:`Engine` takes them."""
+    numbers = {key: manifest.get(key) for key in ("mean", "std")}
+    return {key: None if own is None else tuple(own) for key, own in numbers.items()}
 
 
 # What the records are made with, whatever the policy is run with.

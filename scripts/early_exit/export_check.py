@@ -16,7 +16,7 @@ from early_exit.networks import MultiExitNetwork
 from early_exit.outcomes import Outcomes
 from early_exit.policy import Policy
 from early_exit.records import Records
-from early_exit.stopwatch import milliseconds
+from early_exit.stopwatch import in_turns
 
 BATCH_SIZES = (1, 128)
 # How many pictures are timed in each batch size, and how often.
@@ -77,11 +77,7 @@ def time_both(
         ways = [_under_torch(runner, engine, some, size), _exported(exported, some, size)]
         for way in ways:
             way()
-        times = np.zeros((ROUNDS, 2))
-        for turn in range(ROUNDS):
-            for number in np.roll(np.arange(2), turn):
-                times[turn, number] = milliseconds(ways[number], engine=engine)
-        ms = np.median(times, axis=0) / len(some)
+        ms = in_turns(ways, ROUNDS, engine) / len(some)
         found[str(size)] = {
             "ms_torch": float(ms[0]),
             "ms_onnx": float(ms[1]),

@@ -24,6 +24,7 @@ import re
 import zipfile
 import zlib
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -34,10 +35,10 @@ from early_exit.errors import InputError
 from early_exit.foreign_files import is_parquet
 from early_exit.records import (
     METADATA_KEY,
+    UNKNOWN,
     Records,
     check_labels,
     check_same_origin,
-    entropies,
     from_given,
     from_logits,
     read_records,
@@ -322,9 +323,8 @@ def _logits(
         label = _whole_numbers(columns["labels"], (len(logits),), "labels", where)
         check_labels(label, logits.shape[2], where, whole=True)
         return from_logits(index, label, logits, identity)
-    identity = identity | {"classes": logits.shape[2], "exits": logits.shape[1]}
-    unknown = np.full(len(logits), -1)
-    return Records(index, unknown, entropies(logits), logits.argmax(axis=2), logits, identity)
+    unknown = np.full(len(logits), UNKNOWN)
+    return from_logits(index, unknown, logits, identity, whole=False, labelled=False)
 
 
 def _entropies(
@@ -336,7 +336,7 @@ def _entropies(
 ) -> Records:
     entropy = _numbers(columns["entropy"], 2, "entropy", "(N, K)", where)
     prediction = _whole_numbers(columns["prediction"], entropy.shape, "prediction", where)
-    label = np.full(len(entropy), -1)
+    label = np.full(len(entropy), UNKNOWN)
     if "labels" in columns:
         label = _whole_numbers(columns["labels"], (len(entropy),), "label", where)
     known = classes or 1 + int(max(label.max(), prediction.max()))
@@ -364,8 +364,7 @@ def _given(
     uncertainty = _numbers(columns["uncertainty"], 2, "uncertainty", "(N, K)", where)
     if "correct" not in columns:
         records = from_given(index, uncertainty, np.zeros(uncertainty.shape), identity)
-        records.label[:] = -1
-        return records
+        return replace(records, label=np.full(len(index), UNKNOWN))
     correct = columns["correct"]
     _check_shape(correct, uncertainty.shape, "correct", where)
     if correct.dtype.kind not in "biuf" or not np.isin(correct, (0, 1)).all():

@@ -7,7 +7,6 @@ The policies are chosen on the calibration split (:func:`policies`) and measured
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -60,7 +59,7 @@ def policies(
         tables.append(by_budget if len(by_budget) else table)
     desired = [Target("accuracy", PUBLISHED_DESIRED)]
     for name, rule in ((AS_PUBLISHED, ExitRule.ABOVE), (CORRECTED, ExitRule.BELOW)):
-        published = replace(sees, rule=rule).whole
+        published = sees.under(rule)
         table = calibrate("percentile", records, costs, desired, published, costs.unit)
         tables.append(table.assign(method=name))
     whole = simulate(sees.whole, records, costs).row()

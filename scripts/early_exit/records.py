@@ -172,7 +172,7 @@ def from_logits(
     return Records(
         np.asarray(index, np.int64),
         np.asarray(label, np.int64),
-        entropies(logits),
+        _entropies(logits),
         logits.argmax(axis=2).astype(np.int64),
         logits.astype(np.float32, copy=False),
         identity,
@@ -206,7 +206,7 @@ def _check_logits(index: np.ndarray, logits: np.ndarray, where: str) -> None:
         )
 
 
-def entropies(logits: np.ndarray) -> np.ndarray:
+def _entropies(logits: np.ndarray) -> np.ndarray:
     """Entropies (N, K) of logits (N, K, C), a piece at a time: float64 takes much memory."""
     entropy = np.empty(logits.shape[:2], np.float32)
     for start in range(0, len(logits), ROWS):

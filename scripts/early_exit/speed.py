@@ -20,8 +20,8 @@ from early_exit.networks import MultiExitNetwork
 from early_exit.operating_point import simulate
 from early_exit.policy import Policy
 from early_exit.records import Records
-from early_exit.stopwatch import milliseconds
-from early_exit.timing import in_turns, time_policy
+from early_exit.stopwatch import in_turns
+from early_exit.timing import time_policy, time_ways
 
 # How the published experiment runs: every stage and head, plainly.
 AS_PUBLISHED = Engine("cpu", "fp32", "contiguous")
@@ -126,11 +126,10 @@ def time_as_published(
     def run_ours() -> None:
         runner.run(batches(engine, batch_size))
 
-    times = [
-        (milliseconds(run_plain, engine=engine), milliseconds(run_ours, engine=engine))
-        for _ in range(ROUNDS + 1)
-    ]
-    published, ours = np.median(times[1:], axis=0) / len(images)
+    ways = [run_plain, run_ours]
+    for way in ways:
+        way()
+    published, ours = in_turns(ways, ROUNDS, engine) / len(images)
     return float(published), float(ours)
 
 
@@ -170,7 +169,7 @@ def predicted_against_measured(
     runners = [EarlyExitRunner(network, policy, engine, waits) for policy in policies]
     starts = range(0, max(1, min(pictures, len(images)) - size + 1), size)
     batches = [engine.pictures(images[start : start + size]) for start in starts]
-    measured = in_turns([runner.run for runner in runners], batches, engine, ROUNDS)
+    measured = time_ways([runner.run for runner in runners], batches, ROUNDS, engine)
     points = [simulate(policy, records, costs) for policy in policies]
     predicted = np.array([point.ms for point in points])
     return pd.DataFrame(

@@ -1,10 +1,12 @@
-"""Timing one call."""
+"""Timing one call, and several in turns."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
+
+import numpy as np
 
 from early_exit.engine import Engine
 
@@ -16,3 +18,16 @@ def milliseconds(function: Callable, *arguments: Any, engine: Engine) -> float:
     function(*arguments)
     engine.synchronise()
     return 1e3 * (time.perf_counter() - start)
+
+
+def in_turns(ways: Sequence[Callable[[], Any]], rounds: int, engine: Engine) -> np.ndarray:
+    """Median milliseconds of each way, shape (W,). Each must have been run before, to warm up.
+
+    They take turns, ``rounds`` times, another going first each time, so that the machine's slow
+    moments meet all of them.
+    """
+    times = np.zeros((rounds, len(ways)))
+    for turn in range(rounds):
+        for number in np.roll(np.arange(len(ways)), turn):
+            times[turn, number] = milliseconds(ways[number], engine=engine)
+    return np.median(times, axis=0)

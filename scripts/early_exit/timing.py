@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from early_exit.engine import Engine
 from early_exit.inference import EarlyExitRunner
 from early_exit.networks import MultiExitNetwork
 from early_exit.policy import Policy
-from early_exit.stopwatch import milliseconds
+from early_exit.stopwatch import in_turns, milliseconds
 
 # How often each way is timed.
 ROUNDS = 3
@@ -69,9 +70,7 @@ def time_policy(
     regroup
         As :class:`~early_exit.inference.EarlyExitRunner` has it.
     """
-    starts = range(0, max(1, len(images) - batch_size + 1), batch_size)
-    starts = starts[:: max(1, len(starts) // most_batches)][:most_batches]
-    batches = [engine.pictures(images[start : start + batch_size]) for start in starts]
+    batches = spread_batches(images, batch_size, most_batches, engine)
     runner = EarlyExitRunner(network, policy, engine, regroup)
     ways = [whole_network(network), _every_head(network), runner.run]
     for way in ways:
@@ -90,20 +89,23 @@ def time_policy(
     return Timing(float(static), float(all_heads), float(early), float(ideal))
 
 
-def in_turns(
-    ways: Sequence[Way], batches: list[torch.Tensor], engine: Engine, rounds: int
-) -> np.ndarray:
-    """Median milliseconds a sample of each way of running ``batches``, after a warm-up.
+def spread_batches(
+    images: torch.Tensor, size: int, most: int, engine: Engine
+) -> list[torch.Tensor]:
+    """At most ``most`` full batches, spread evenly over ``images`` (uint8), scaled."""
+    starts = range(0, max(1, len(images) - size + 1), size)
+    starts = starts[:: max(1, len(starts) // most)][:most]
+    return [engine.pictures(images[start : start + size]) for start in starts]
 
-    They take turns, ``rounds`` times, another going first each time.
-    """
+
+def time_ways(
+    ways: Sequence[Way], batches: list[torch.Tensor], rounds: int, engine: Engine
+) -> np.ndarray:
+    """Milliseconds a sample of each way of running ``batches``, in turns, after a warm-up."""
     for way in ways:
         way(batches[:2])
-    times = np.zeros((rounds, len(ways)))
-    for turn in range(rounds):
-        for number in np.roll(np.arange(len(ways)), turn):
-            times[turn, number] = milliseconds(ways[number], batches, engine=engine)
-    return np.median(times, axis=0) / sum(map(len, batches))
+    runs = [partial(way, batches) for way in ways]
+    return in_turns(runs, rounds, engine) / sum(map(len, batches))
 
 
 def whole_network(network: MultiExitNetwork) -> Way:

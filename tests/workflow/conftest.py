@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-import core_environment
+from bare import bare_environment
 
 ROOT = Path(__file__).parents[2]
 PARTS = ("Snakefile", "config.yaml", "rules", "scripts", "profiles", "envs", "examples")
@@ -108,7 +108,7 @@ def project(tmp_path) -> Project:
 @pytest.fixture(scope="session")
 def core(tmp_path_factory) -> Path:
     """The python of an environment with requirements-core.txt and no more: without torch."""
-    return core_environment.make(tmp_path_factory.mktemp("core"))
+    return bare_environment(tmp_path_factory.mktemp("core"), ROOT / "requirements-core.txt")
 
 
 @pytest.fixture(scope="session")

@@ -257,6 +257,20 @@ def test_records_of_another_network_are_told(home, tmp_path):
     assert "give the policy of the network that they were recorded with" in done.stderr
 
 
+def test_records_from_elsewhere_are_checked_with_and_without_labels(home, tmp_path):
+    records = read_records(home.path("exits/test.parquet"), logits=True)
+    np.savez(tmp_path / "with.npz", logits=records.logits, labels=records.label)
+    np.savez(tmp_path / "without.npz", logits=records.logits)
+    own = home.path("exits/test.parquet")
+    labelled, unlabelled, ours = (
+        json.loads(early_exit(home, "check", "--json", "--records", file).stdout)
+        for file in (tmp_path / "with.npz", tmp_path / "without.npz", own)
+    )
+    assert labelled == ours
+    assert unlabelled["shares"] == ours["shares"]
+    assert {row["test"] for row in ours["tests"]} - {row["test"] for row in unlabelled["tests"]}
+
+
 def test_the_export_does_what_the_network_does(home):
     comparison = read_json(home.path("export/comparison.json"))
     assert comparison["agreement"]["different"] == 0

@@ -48,8 +48,7 @@ def run(options: argparse.Namespace) -> int:
 
     experiment = read_experiment(options.policy)
     new = read_foreign(options.records, labelled=False)
-    # Other data are the point. Records from elsewhere do not say of which network they are.
-    network = {key: new.identity[key] for key in ("network",) if key in new.identity}
+    network = {key: value for key, value in new.identity.items() if key == "network"}
     remedy = "give the policy of the network that they were recorded with"
     check_same_origin(experiment.origin, (options.records, network), remedy=remedy)
     drift = compare(

@@ -40,7 +40,6 @@ def run(options: argparse.Namespace) -> int:
     from early_exit.cli.experiment import read_experiment
     from early_exit.cli.labels import labels_of
     from early_exit.cli.pictures import Reader, find
-    from early_exit.files import sha256
     from early_exit.records import from_logits, write_records
 
     experiment = read_experiment(options.policy)
@@ -52,7 +51,8 @@ def run(options: argparse.Namespace) -> int:
     read, logits = _all_exits(experiment, manifest, reader, names, options)
     if read:
         labels = np.array([known[place] for place in read])
-        identity = {"network": sha256(experiment.network_file()), "split": "new"}
+        # Loading it has made sure that it is this one.
+        identity = {"network": experiment.content["identity"]["network"], "split": "new"}
         records = from_logits(np.array(read), labels, logits, identity, whole=False, labelled=False)
         write_records(options.output, records)
     return reader.status

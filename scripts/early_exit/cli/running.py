@@ -9,7 +9,7 @@ import torch
 
 from early_exit import networks
 from early_exit.cli.experiment import Experiment
-from early_exit.engine import Engine
+from early_exit.engine import Engine, scaling
 from early_exit.records import check_same_origin
 
 
@@ -28,5 +28,4 @@ def load(
     file = experiment.network_file()
     network, identity = networks.load(file)
     check_same_origin(experiment.origin, (str(file), {"data": identity["data"]}))
-    normalisation = {key: manifest[key] for key in ("mean", "std") if manifest.get(key)}
-    return network, Engine(options.device, **normalisation)
+    return network, Engine(options.device, **scaling(manifest))
