@@ -38,14 +38,14 @@ def run(project, listed: Path, *targets: str) -> subprocess.CompletedProcess:
     )
 
 
-def killed_in_each(project, listed: Path, *targets: str) -> int:
+def killed_in_each(project, listed: Path, *targets: str, rules: tuple[str, ...] = ()) -> int:
     """Kill the run in every stage on the way to the targets, one by one; the number of kills.
 
-    No job is done again that was finished before a kill.
+    With `rules` in these only. No job is done again that was finished before a kill.
     """
     jobs = planned_jobs(project.folder, *targets)
     jobs = [job for job in jobs if not (project.folder / job.output[0]).exists()]
-    each = {job.rule: str(job.output[0]) for job in jobs}
+    each = {job.rule: str(job.output[0]) for job in jobs if job.rule in rules or not rules}
     listed.write_text("\n".join(each.values()))
     finished = Counter()
     kills = 0
@@ -121,6 +121,20 @@ def test_killed_in_every_stage_that_records_from_elsewhere_have(finished, tmp_pa
         for name in ("elsewhere", "small")
     ]
     pd.testing.assert_frame_equal(*(table.drop(columns="seal") for table in points))
+    tally["kills survived"] += kills
+
+
+@pytest.mark.faults
+def test_killed_while_replicates_are_gathered(project, tmp_path_factory, tally):
+    project.configure(run="small", experiments={"small": SMALL | {"replicates": 2}})
+    listed = tmp_path_factory.mktemp("killed") / "listed"
+    kills = killed_in_each(project, listed, "replicates", rules=("gather_replicates",))
+    assert kills == 1
+    table = project.path("replicates.csv")
+    whole = table.read_bytes()
+    table.unlink()
+    project.run("--cores", "2", "replicates", check=True)
+    assert table.read_bytes() == whole
     tally["kills survived"] += kills
 
 
