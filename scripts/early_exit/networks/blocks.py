@@ -1,0 +1,70 @@
+"""What the residual networks are made of: convolutions, and the head of an early exit.
+
+A convolution is pooled, where it is, before it is normalised and bent: that leaves a quarter of the
+places to do it on (as in the networks that learn CIFAR-10 fastest, Jordan 2024).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from torch import nn
+
+# Of a head's hidden layer, and the places that it averages over, along each side.
+HIDDEN, PLACES = 128, 4
+
+
+class Convolution(nn.Module):
+    """A 3x3 convolution, pooled where ``pool`` says so, batch norm, activation."""
+
+    def __init__(
+        self, before: int, after: int, activation: Callable[[], nn.Module], pool: int = 1
+    ) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(before, after, 3, padding=1, bias=False)
+        self.pool = nn.MaxPool2d(pool) if pool > 1 else nn.Identity()
+        self.bn = nn.BatchNorm2d(after)
+        self.activation = activation()
+
+    def forward(self, features):
+        return self.activation(self.bn(self.pool(self.conv(features))))
+
+
+class Residual(nn.Module):
+    """Convolutions of one width, and what went into them added to what comes out (He et al. 2016)."""
+
+    def __init__(self, channels: int, activation: Callable[[], nn.Module], depth: int = 1) -> None:
+        super().__init__()
+        self.convolutions = nn.Sequential(
+            *(Convolution(channels, channels, activation) for _ in range(depth))
+        )
+
+    def forward(self, features):
+        return features + self.convolutions(features)
+
+
+class Head(nn.Module):
+    """A head before the last: means over 4x4 fields, a 1x1 convolution, a linear layer."""
+
+    def __init__(self, channels: int, classes: int, activation: Callable[[], nn.Module]) -> None:
+        super().__init__()
+        self.pool = nn.AdaptiveAvgPool2d(PLACES)
+        self.conv = nn.Conv2d(channels, HIDDEN, 1, bias=False)
+        self.bn = nn.BatchNorm2d(HIDDEN)
+        self.activation = activation()
+        self.fc = nn.Linear(HIDDEN, classes)
+
+    def forward(self, features):
+        hidden = self.activation(self.bn(self.conv(self.pool(features))))
+        return self.fc(hidden.mean(dim=(2, 3)))
+
+
+class FinalHead(nn.Module):
+    """The last head: the largest of each feature, and a linear layer."""
+
+    def __init__(self, channels: int, classes: int) -> None:
+        super().__init__()
+        self.fc = nn.Linear(channels, classes)
+
+    def forward(self, features):
+        return self.fc(features.amax(dim=(2, 3)))
