@@ -268,6 +268,13 @@ def code_of_methods(script, path):
     return value
 
 
+def code_of_speed(wildcards):
+    """As `code`, for the stage speed: with the network that is run as published, if one is named."""
+    plain = ["networks.{speed[plain]}"] if setting("speed/plain")(wildcards) else []
+    named = ("networks.{network[name]}", "datasets.{dataset[name]}", "uncertainty.{measure}")
+    return code("speed", *named, *plain)(wildcards)
+
+
 def study_settings(wildcards):
     """What a study's job depends on; it is run for each measure by itself."""
     return {

@@ -37,12 +37,7 @@ rule measure_speed:
     resources:
         gpu=gpus("inference"),
     params:
-        code=code(
-            "speed",
-            "networks.{network[name]}",
-            "datasets.{dataset[name]}",
-            "uncertainty.{measure}",
-        ),
+        code=code_of_speed,
         dataset=dataset,
         inference=setting("inference"),
         speed=setting("speed"),

@@ -39,7 +39,8 @@ def main(snakemake):
         origin(files.policy),
     )
     images = datasets.load(params.data_dir, "test", params.dataset).images
-    own, plain = (networks.load(files.network)[0] for _ in range(2))
+    own = networks.load(files.network)[0]
+    plain = plain_network(settings["plain"], files.network, manifest)
     across = policies_across(calibration, policy, settings["policies"])
     predicted = predicted_against_measured(
         own, across, records, images, costs, settings["pictures"], engine
@@ -59,10 +60,18 @@ def main(snakemake):
     )
     machine = read_json(files.machine) | {"threads": inference["threads"]}
     machine["as_published_ms"], machine["policy_ms"] = published, ours
+    machine["as_published"] = settings["plain"]
     identity = identity_of(records, files)
     write_table(snakemake.output.speed, table, identity)
     write_table(snakemake.output.predicted, predicted, identity)
     write_json(snakemake.output.machine, machine)
+
+
+def plain_network(name, own, manifest):
+    """The network that is run as published: `name` with its first weights, or the experiment's."""
+    if name is None:
+        return networks.load(own)[0]
+    return networks.build(name, manifest["classes"], manifest["shape"])
 
 
 if __name__ == "__main__":

@@ -106,7 +106,7 @@ def tables():
                 "seconds": [60.0, 30.0],
             }
         ),
-        "machine": {"as_published_ms": 3.0, "policy_ms": 0.6},
+        "machine": {"as_published": "branchynet", "as_published_ms": 3.0, "policy_ms": 0.6},
         "replication": replicate(*[make_records(600, 6, 10, seed) for seed in (3, 4)]),
     }
 

@@ -26,16 +26,23 @@ def test_every_exit_gives_a_logit_for_each_class(classes):
 def test_macs_by_hand(network):
     counted = count_macs(network, torch.zeros(1, *SHAPE))
     stages = [
-        27 * 32 * 1024 + 9 * 32 * 64 * 1024 + 9 * 64 * 64 * 256,
-        9 * 64 * 192 * 256,
-        9 * 192 * 192 * 64,
-        9 * 192 * 256 * 64,
-        2 * 9 * 256 * 256 * 16,
+        27 * 32 * 1024 + 9 * 32 * 48 * 1024 + 9 * 48 * 48 * 256,
+        9 * 48 * 192 * 256,
+        2 * 9 * 192 * 192 * 64,
+        9 * 192 * 248 * 64,
+        2 * 9 * 248 * 248 * 16,
     ]
     assert [counted["stage", number] for number in range(1, 6)] == stages
-    assert counted["head", 1] == 64 * 128 * 16 + 128 * 10
-    assert counted["head", 5] == 256 * 10
+    assert counted["head", 1] == 48 * 128 * 16 + 128 * 10
+    assert counted["head", 5] == 248 * 10
     assert sum(stages) + counted["head", 5] <= 150e6
+
+
+def test_a_third_of_the_work_is_enough_for_two_exits(network):
+    counted = count_macs(network, torch.zeros(1, *SHAPE))
+    whole = sum(counted["stage", k] for k in range(1, 6)) + counted["head", 5]
+    assert counted["stage", 1] + counted["head", 1] < whole / 6
+    assert counted["stage", 1] + counted["stage", 2] + counted["head", 2] < whole / 3
 
 
 def test_a_head_costs_little_beside_its_stage(network):
@@ -50,7 +57,7 @@ def test_the_features_are_as_wide_as_said(network):
     for stage in network.stages:
         features = stage(features)
         shapes.append(tuple(features.shape[1:]))
-    assert shapes == [(64, 16, 16), (192, 8, 8), (192, 8, 8), (256, 4, 4), (256, 4, 4)]
+    assert shapes == [(48, 16, 16), (192, 8, 8), (192, 8, 8), (248, 4, 4), (248, 4, 4)]
 
 
 def test_gradients_reach_every_weight_and_each_head_only_what_is_before_it(network):

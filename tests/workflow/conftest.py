@@ -37,7 +37,13 @@ SMALL = {
         "targets": [{"macs_share": 0.5}, {"drop": 0.05}],
         "sizes": [200, 400],
     },
-    "speed": {"batch_sizes": [1, 16], "pictures": 32, "policies": 4, "precisions": ["fp32"]},
+    "speed": {
+        "batch_sizes": [1, 16],
+        "pictures": 32,
+        "policies": 4,
+        "precisions": ["fp32"],
+        "plain": "branchynet",
+    },
     "baselines": {"exits": [1, 3], "method": "uniform", "budgets": 3},
 }
 # What a plain run leaves out.

@@ -155,7 +155,11 @@ def test_a_class_that_will_not_do_is_told_before_it_is_trained(slim):
     [
         ("own/slim.py", "own/slin.py", "small.network.name: there is no file own/slin.py"),
         ("py:Slim", "py:Slin", "no class or function Slin; did you mean Slim?"),
-        ("own/slim.py:Slim", "slim", "unknown value 'slim'; known: branchynet, compact, residual; or path"),
+        (
+            "own/slim.py:Slim",
+            "slim",
+            "unknown value 'slim'; known: branchynet, compact, residual; or path",
+        ),
         (
             "own/pictures.npz",
             "gone.npz",

@@ -61,10 +61,11 @@ def caption(tables: dict[str, Any]) -> str:
     """Speed-ups, overhead, and the error of the predictions."""
     speed, predicted, machine = tables["speed"], tables["predicted"], tables["machine"]
     ratio = machine["as_published_ms"] / machine["policy_ms"]
+    plain = f" of {machine['as_published']}" if machine.get("as_published") else ""
     return (
         f"The policy takes {speed.overhead.min():.2f} to {speed.overhead.max():.2f} times its ideal"
         f" and is {speed.speedup.min():.2f} to {speed.speedup.max():.2f} times as fast as the whole"
-        f" network in the same precision, {ratio:.2f} times as fast as every stage and head run"
-        f" plainly in fp32 in batches of 256. Predicted times are off by"
+        f" network in the same precision, {ratio:.2f} times as fast as every stage and head{plain}"
+        f" run plainly in fp32 in batches of 256. Predicted times are off by"
         f" {predicted.error.abs().median():.1%} in the median of {len(predicted)} policies."
     )

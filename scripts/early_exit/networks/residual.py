@@ -1,8 +1,9 @@
-"""A small residual network with five exits: 126 million multiply-accumulates, 2.2 million weights.
+"""A residual network with five exits: 129 million multiply-accumulates, 2.4 million weights.
 
 Wide where pictures are small, since a weight there is cheap to use: each widening convolution is
 followed by pooling at once (Jordan 2024). Convolutions that keep the width are residual (He et al.
-2016).
+2016). The first exits come early, at a sixth and a third of the whole. Hard swish (Howard et al. 2019)
+bends as GELU does and takes a fifth of its time on a processor.
 """
 
 from __future__ import annotations
@@ -13,12 +14,12 @@ from torch import nn
 
 from early_exit.networks import MultiExitNetwork, blocks
 
-Convolution = partial(blocks.Convolution, activation=nn.GELU)
-Residual = partial(blocks.Residual, activation=nn.GELU)
+Convolution = partial(blocks.Convolution, activation=nn.Hardswish)
+Residual = partial(blocks.Residual, activation=nn.Hardswish)
 
 STEM = 32
 # Of the features after each stage.
-CHANNELS = (64, 192, 192, 256, 256)
+CHANNELS = (48, 192, 192, 248, 248)
 
 
 class Network(MultiExitNetwork):
@@ -33,10 +34,10 @@ class Network(MultiExitNetwork):
                     Convolution(3, STEM), Convolution(STEM, first, pool=2), Residual(first)
                 ),
                 Convolution(first, second, pool=2),
-                Residual(third),
+                Residual(third, depth=2),
                 Convolution(third, fourth, pool=2),
                 Residual(last, depth=2),
             ]
         )
-        heads = [blocks.Head(channels, classes, nn.GELU) for channels in CHANNELS[:-1]]
+        heads = [blocks.Head(channels, classes, nn.Hardswish) for channels in CHANNELS[:-1]]
         self.heads = nn.ModuleList([*heads, blocks.FinalHead(last, classes)])
