@@ -31,7 +31,7 @@ class Convolution(nn.Module):
 
 
 class Residual(nn.Module):
-    """Convolutions of one width, and what went into them added to what comes out (He et al. 2016)."""
+    """Convolutions of one width, and what goes into them added to what comes out (He 2016)."""
 
     def __init__(self, channels: int, activation: Callable[[], nn.Module], depth: int = 1) -> None:
         super().__init__()

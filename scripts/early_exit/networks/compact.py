@@ -1,7 +1,7 @@
 """A network for little time: four exits, 19 million multiply-accumulates, 0.6 million weights.
 
-Pictures are halved after each of the first two convolutions, so the first exit costs a fourteenth of
-BranchyNet as a whole; ReLU, since anything smoother would cost as much as such a convolution.
+Pictures are halved in each of the first two convolutions, so the first exit costs a thirteenth of
+BranchyNet as a whole. ReLU, since GELU would take as long as such a convolution.
 """
 
 from __future__ import annotations

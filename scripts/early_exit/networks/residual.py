@@ -2,8 +2,8 @@
 
 Wide where pictures are small, since a weight there is cheap to use: each widening convolution is
 followed by pooling at once (Jordan 2024). Convolutions that keep the width are residual (He et al.
-2016). The first exits come early, at a sixth and a third of the whole. Hard swish (Howard et al. 2019)
-bends as GELU does and takes a fifth of its time on a processor.
+2016). The first exits come early, at a sixth and a third of the whole. Hard swish (Howard et al.
+2019) bends as GELU does and takes a quarter of its time on a processor.
 """
 
 from __future__ import annotations
