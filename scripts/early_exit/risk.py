@@ -62,14 +62,9 @@ def drop_p_value(worse: int, better: int, samples: int, bound: float) -> float:
     variables, so the mode of T' is less than 1 away from its mean (Darroch 1964) and f ascends in q
     as long as t + 1 lies below that. So the worst case is the largest q.
     """
-    if not 0 <= bound < 1:
-        raise InputError(f"a bound on a drop must be at least 0 and less than 1, not {bound:g}")
-    if not samples or better >= samples:
-        return 1.0
+    largest, splits = _largest_gain(better, samples, bound, NUISANCE)
     total = worse - better
-    largest = float(betaincinv(better + 1, samples - better, 1 - NUISANCE))
-    splits = 4 * largest * (largest + bound) <= (1 - 2 * largest - bound) ** 2
-    if 2 * largest + bound >= 1 or not splits or total + 2 > (samples - 1) * bound:
+    if not splits or total + 2 > (samples - 1) * bound:
         return 1.0
     return min(1.0, _lower_tail(total, samples, largest, largest + bound) + NUISANCE)
 
@@ -97,20 +92,29 @@ def broken_drop_p_value(worse: int, better: int, samples: int, bound: float) -> 
     As there, with the upper tail: P(T >= t) has the derivative n (P(T' = t - 1) - P(T' = t)) in q,
     and ascends as long as t - 1 lies above the mode of T'. Again the worst case is the largest q.
     """
-    if not 0 <= bound < 1:
-        raise InputError(f"a bound on a drop must be at least 0 and less than 1, not {bound:g}")
-    if not samples or better >= samples:
-        return 1.0
+    largest, splits = _largest_gain(better, samples, bound, NUISANCE_OF_MANY)
     total = worse - better
-    largest = float(betaincinv(better + 1, samples - better, 1 - NUISANCE_OF_MANY))
-    splits = 4 * largest * (largest + bound) <= (1 - 2 * largest - bound) ** 2
     if total - 2 < (samples - 1) * bound:
         return 1.0
-    if 2 * largest + bound >= 1 or not splits:
+    if not splits:
         # Hoeffding (1963, theorem 2) asks for nothing but losses between -1 and 1.
         return float(np.exp(-samples * (total / samples - bound) ** 2 / 2))
     # T >= t means that -T <= -t, whose steps down are the steps up of T.
     return min(1.0, _lower_tail(-total, samples, largest + bound, largest) + NUISANCE_OF_MANY)
+
+
+def _largest_gain(better: int, samples: int, bound: float, error: float) -> tuple[float, bool]:
+    """A probability of gaining that is exceeded with the probability ``error`` at most.
+
+    And whether, with it, a loss plus 1 is the sum of two Bernoulli variables.
+    """
+    if not 0 <= bound < 1:
+        raise InputError(f"a bound on a drop must be at least 0 and less than 1, not {bound:g}")
+    if better >= samples:
+        return 1.0, False
+    largest = float(betaincinv(better + 1, samples - better, 1 - error))
+    stays = 1 - 2 * largest - bound
+    return largest, stays > 0 and 4 * largest * (largest + bound) <= stays**2
 
 
 def _lower_tail(total: int, samples: int, down: float, up: float) -> float:
