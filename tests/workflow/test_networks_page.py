@@ -22,7 +22,11 @@ def followed(project):
     (project.folder / "scripts/early_exit/networks/narrow.py").write_text(
         block("python", "class Network")
     )
-    project.edit("rules/config.schema.yaml", "enum: &networks [branchynet", "enum: &networks [narrow, branchynet")
+    project.edit(
+        "rules/config.schema.yaml",
+        "enum: &networks [branchynet",
+        "enum: &networks [narrow, branchynet",
+    )
     config = (ROOT / "config.yaml").read_text().rstrip("\n") + "\n\n" + block("yaml", "  narrow:")
     (project.folder / "config.yaml").write_text(config)
     return project
