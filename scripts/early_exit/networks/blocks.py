@@ -10,19 +10,21 @@ from collections.abc import Callable
 
 from torch import nn
 
+from early_exit.networks.pooling import MaxPool
+
 # Of a head's hidden layer, and the places that it averages over, along each side.
 HIDDEN, PLACES = 128, 4
 
 
 class Convolution(nn.Module):
-    """A 3x3 convolution, pooled where ``pool`` says so, batch norm, activation."""
+    """A 3x3 convolution, its places halved where ``pool`` says so, batch norm, activation."""
 
     def __init__(
-        self, before: int, after: int, activation: Callable[[], nn.Module], pool: int = 1
+        self, before: int, after: int, activation: Callable[[], nn.Module], pool: bool = False
     ) -> None:
         super().__init__()
         self.conv = nn.Conv2d(before, after, 3, padding=1, bias=False)
-        self.pool = nn.MaxPool2d(pool) if pool > 1 else nn.Identity()
+        self.pool = MaxPool() if pool else nn.Identity()
         self.bn = nn.BatchNorm2d(after)
         self.activation = activation()
 

@@ -10,6 +10,7 @@ import re
 from torch import nn
 
 from early_exit.networks import MultiExitNetwork
+from early_exit.networks.pooling import MaxPool
 
 CHANNELS = (3, 32, 32, 64, 64, 128, 128)
 # Pool and drop out after the even stages.
@@ -36,7 +37,7 @@ class Stage(nn.Module):
         self.conv = nn.Conv2d(CHANNELS[number - 1], CHANNELS[number], 3, padding="same")
         self.bn = nn.BatchNorm2d(CHANNELS[number])
         pooled = number in DROPOUT
-        self.pool = nn.MaxPool2d(2) if pooled else nn.Identity()
+        self.pool = MaxPool() if pooled else nn.Identity()
         self.dropout = nn.Dropout(DROPOUT[number]) if pooled else nn.Identity()
 
     def forward(self, features):

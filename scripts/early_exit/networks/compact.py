@@ -29,9 +29,9 @@ class Network(MultiExitNetwork):
         first, second, third, last = CHANNELS
         self.stages = nn.ModuleList(
             [
-                nn.Sequential(Convolution(3, STEM, pool=2), Convolution(STEM, first, pool=2)),
+                nn.Sequential(Convolution(3, STEM, pool=True), Convolution(STEM, first, pool=True)),
                 Residual(second, depth=2),
-                nn.Sequential(Convolution(second, third, pool=2), Residual(third)),
+                nn.Sequential(Convolution(second, third, pool=True), Residual(third)),
                 Residual(last, depth=2),
             ]
         )

@@ -31,11 +31,11 @@ class Network(MultiExitNetwork):
         self.stages = nn.ModuleList(
             [
                 nn.Sequential(
-                    Convolution(3, STEM), Convolution(STEM, first, pool=2), Residual(first)
+                    Convolution(3, STEM), Convolution(STEM, first, pool=True), Residual(first)
                 ),
-                Convolution(first, second, pool=2),
+                Convolution(first, second, pool=True),
                 Residual(third, depth=2),
-                Convolution(third, fourth, pool=2),
+                Convolution(third, fourth, pool=True),
                 Residual(last, depth=2),
             ]
         )
