@@ -61,6 +61,10 @@ def begin(network, start, identity):
                 " training.start_from"
             )
         return ()
+    if identity["training"].get("whitening"):
+        raise InputError(
+            "training.whitening: it would replace weights of training.start_from; set one of them"
+        )
     fresh = networks.load_start(network, start)
     identity["start"] = sha256(start)
     heads = ", ".join(str(k + 1) for k in fresh) or "none"

@@ -25,6 +25,7 @@ from early_exit.training.loss import JointLoss, exit_weights
 from early_exit.training.optimizers import one_cycle, optimizer, set_rate
 from early_exit.training.recipe import Recipe
 from early_exit.training.state import SavedState
+from early_exit.training.whitening import whiten
 
 LOGGER = logging.getLogger(__name__)
 
@@ -80,7 +81,10 @@ def train(
         part.requires_grad_(False)
     weights = exit_weights(recipe.exit_weights, len(network.heads))
     check_gradients(network, weights, list(data.images.shape[1:]))
-    training = _Training(network, data, recipe, seed, Engine(device, mean=mean, std=std), kept)
+    engine = Engine(device, mean=mean, std=std)
+    if recipe.whitening:
+        whiten(network, data.images, engine)
+    training = _Training(network, data, recipe, seed, engine, kept)
     found = saved.load() if saved else None
     if found:
         training.restore(found)

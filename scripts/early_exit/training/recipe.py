@@ -31,6 +31,8 @@ class Recipe:
         Side in pixels of a square that is blackened in each picture; 0 blackens none.
     averaging
         Decay a step of the running average of the weights; ``None`` keeps the last ones.
+    whitening
+        Whether the first convolution begins as whitened directions of the pictures' patches.
     backbone_epochs
         So many of the epochs train the final exit alone, in a cycle of their own.
     dropout_scale
@@ -63,6 +65,7 @@ class Recipe:
     dropout_scale: float = 1.0
     precision: str = "fp32"
     freeze_backbone: bool = False
+    whitening: bool = False
 
     def __post_init__(self) -> None:
         if self.backbone_epochs >= self.epochs:

@@ -1,0 +1,129 @@
+"""The whitened first convolution: what its filters answer to the patches they were made from."""
+
+import pytest
+import torch
+from torch import nn
+
+import network_train
+from early_exit import networks
+from early_exit.datasets import Split
+from early_exit.engine import Engine
+from early_exit.errors import InputError
+from early_exit.networks import MultiExitNetwork
+from early_exit.training import Recipe, train
+from early_exit.training.whitening import whiten
+from helpers import SmallNetwork
+
+ENGINE = Engine(mean=(0.5, 0.4, 0.3), std=(0.2, 0.3, 0.4))
+
+
+def smooth(samples: int = 40, side: int = 12) -> torch.Tensor:
+    """Pictures whose neighbouring pixels are alike."""
+    generator = torch.Generator().manual_seed(0)
+    noise = torch.rand((samples, 3, side + 2, side + 2), generator=generator)
+    return (nn.functional.avg_pool2d(noise, 3, stride=1) * 255).to(torch.uint8)
+
+
+def network_of(first: nn.Module) -> MultiExitNetwork:
+    network = MultiExitNetwork()
+    network.stages = nn.ModuleList([nn.Sequential(first, nn.AdaptiveAvgPool2d(1), nn.Flatten())])
+    network.heads = nn.ModuleList([nn.Linear(getattr(first, "out_channels", 3), 4)])
+    return network
+
+
+def answers(convolution: nn.Conv2d, images: torch.Tensor) -> torch.Tensor:
+    """What each filter says of each patch, shape (patches, filters)."""
+    with torch.no_grad():
+        said = nn.functional.conv2d(ENGINE.pictures(images).contiguous(), convolution.weight)
+    return said.permute(0, 2, 3, 1).flatten(0, 2)
+
+
+@pytest.mark.parametrize("filters", [8, 54])
+def test_the_patches_are_white_to_the_filters(filters):
+    images, convolution = smooth(), nn.Conv2d(3, filters, 3, padding=1, bias=False)
+    before = torch.cov(answers(convolution, images).T)
+    whiten(network_of(convolution), images, ENGINE)
+    half = filters // 2
+    after = torch.cov(answers(convolution, images)[:, :half].T)
+    # Each direction has the variance 1, less what keeps faint ones small, and tells its own.
+    assert (after - torch.diag(after.diagonal())).abs().max() < 1e-3
+    assert after.diagonal().max() <= 1.0 + 1e-4
+    assert after[0, 0] > 0.99
+    assert not torch.allclose(before.diagonal(), torch.ones(filters), atol=0.1)
+
+
+def test_each_direction_has_both_signs_and_the_strongest_come_first():
+    images, convolution = smooth(), nn.Conv2d(3, 8, 3, bias=False)
+    whiten(network_of(convolution), images, ENGINE)
+    weight = convolution.weight.detach()
+    assert torch.equal(weight[:4], -weight[4:])
+    # A filter is as long as one over the root of its variance: the strongest is the shortest.
+    lengths = weight[:4].flatten(1).norm(dim=1)
+    assert torch.equal(lengths, lengths.sort().values)
+    patches = nn.functional.unfold(ENGINE.pictures(images).contiguous(), 3)
+    variances = torch.linalg.eigvalsh(torch.cov(patches.permute(1, 0, 2).flatten(1)))
+    expected = (variances.flip(0)[:4] + 5e-4).rsqrt()
+    torch.testing.assert_close(lengths, expected, rtol=1e-3, atol=1e-3)
+
+
+def test_filters_beyond_the_directions_keep_their_weights():
+    convolution = nn.Conv2d(3, 30, 2, bias=True)
+    weight, bias = convolution.weight.detach().clone(), convolution.bias.detach().clone()
+    whiten(network_of(convolution), smooth(), ENGINE)
+    assert torch.equal(convolution.weight[24:], weight[24:])
+    assert not torch.isclose(convolution.weight[:24], weight[:24]).any()
+    assert torch.equal(convolution.bias, bias)
+
+
+def test_a_picture_of_one_colour_does_no_harm():
+    convolution = nn.Conv2d(3, 8, 3)
+    whiten(network_of(convolution), torch.full((4, 3, 8, 8), 9, dtype=torch.uint8), ENGINE)
+    assert convolution.weight.isfinite().all()
+
+
+def test_many_large_pictures_are_looked_at_in_part(monkeypatch):
+    monkeypatch.setattr("early_exit.training.whitening.PATCHES", 5 * 12 * 12)
+    seen = []
+    pictures = Engine.pictures
+    monkeypatch.setattr(Engine, "pictures", lambda *of: seen.append(of[1]) or pictures(*of))
+    images = smooth(50)
+    whiten(network_of(nn.Conv2d(3, 8, 3)), images, ENGINE)
+    (some,) = seen
+    assert torch.equal(some, images[::10])
+
+
+@pytest.mark.parametrize(
+    "first",
+    [
+        nn.Linear(12, 12),
+        nn.Conv2d(1, 8, 3),
+        nn.Conv2d(3, 6, 3, groups=3),
+        nn.Sequential(nn.Conv2d(3, 1, 3), nn.Conv2d(3, 8, 3)),
+    ],
+)
+def test_a_network_that_begins_otherwise_is_refused(first):
+    with pytest.raises(InputError, match=r"training\.whitening: .*set it to false"):
+        whiten(network_of(first), smooth(), ENGINE)
+
+
+def test_training_begins_with_it_and_goes_on():
+    images = smooth(16, side=32)
+    data = Split(images, torch.arange(16) % 10, torch.arange(16))
+
+    def first(whitening, rate):
+        torch.manual_seed(0)
+        network = networks.build("compact", 10, [3, 32, 32])
+        recipe = Recipe(1, 8, rate, 0.0, optimizer="sgd", whitening=whitening)
+        train(network, data, recipe, 0)
+        return network.stages[0][0].conv.weight.detach()
+
+    still = first(True, 1e-12)
+    assert torch.allclose(still[:8], -still[8:])
+    assert not torch.allclose(first(False, 1e-12)[:8], still[:8])
+    moved = first(True, 0.1)
+    assert not torch.equal(moved, still)
+
+
+def test_weights_from_elsewhere_are_not_lost():
+    with pytest.raises(InputError, match=r"training\.whitening: it would replace weights"):
+        network_train.begin(SmallNetwork(), "weights.pt", {"training": {"whitening": True}})
