@@ -30,7 +30,13 @@ FULL = Recipe(
     averaging=0.9,
     backbone_epochs=1,
 )
-RECIPES = {"sgd": FULL, "adamw": dataclasses.replace(FULL, optimizer="adamw", averaging=None)}
+RECIPES = {
+    "sgd": FULL,
+    "adamw": dataclasses.replace(FULL, optimizer="adamw", averaging=None),
+    "muon": dataclasses.replace(
+        FULL, optimizer="muon", augmentation="alternating_flip_translate", whitening=True
+    ),
+}
 IDENTITY = {"seed": 7}
 
 

@@ -7,10 +7,13 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from early_exit.training.augmentation import AUGMENTATIONS, cut_out
+from early_exit.training.augmentation import AUGMENTATIONS, cut_out, turns
 from early_exit.training.averaging import running_average, settle_batch_norm
 from early_exit.training.loss import TEMPERATURE, JointLoss, exit_weights
 from early_exit.training.optimizers import one_cycle, optimizer, set_rate
+
+# Whose turn it is to be mirrored, where that does not matter.
+NOBODY = torch.zeros(0, dtype=torch.bool)
 
 
 def sown(seed: int = 0) -> torch.Generator:
@@ -36,7 +39,7 @@ def moved(picture: torch.Tensor, down: int, right: int) -> torch.Tensor:
 
 def test_every_flip_and_every_move_comes_about_and_nothing_else():
     images = numbered(500)
-    found = AUGMENTATIONS["flip_translate"](images, 1, sown())
+    found = AUGMENTATIONS["flip_translate"](images, 1, NOBODY, sown())
     assert found.dtype == torch.uint8
     possible = [
         moved(flipped, down, right)
@@ -52,9 +55,21 @@ def test_every_flip_and_every_move_comes_about_and_nothing_else():
 def test_augmentation_is_the_same_for_a_seed():
     images = torch.randint(0, 256, (40, 3, 8, 8), dtype=torch.uint8, generator=sown())
     augment = AUGMENTATIONS["flip_translate"]
-    assert torch.equal(augment(images, 4, sown(1)), augment(images, 4, sown(1)))
-    assert not torch.equal(augment(images, 4, sown(1)), augment(images, 4, sown(2)))
-    assert torch.equal(AUGMENTATIONS["none"](images, 4, sown()), images)
+    first = augment(images, 4, NOBODY, sown(1))
+    assert torch.equal(first, augment(images, 4, NOBODY, sown(1)))
+    assert not torch.equal(first, augment(images, 4, NOBODY, sown(2)))
+    assert torch.equal(AUGMENTATIONS["none"](images, 4, NOBODY, sown()), images)
+
+
+def test_alternating_half_are_mirrored_and_the_others_in_the_next_epoch():
+    images = numbered(300)
+    epochs = [turns(300, epoch, sown(3)) for epoch in (1, 2, 3)]
+    assert 0.4 < epochs[0].float().mean() < 0.6
+    assert torch.equal(epochs[1], ~epochs[0])
+    assert torch.equal(epochs[2], epochs[0])
+    found = AUGMENTATIONS["alternating_flip_translate"](images, 0, epochs[0], sown())
+    expected = [one.flip(2) if its else one for one, its in zip(images, epochs[0], strict=True)]
+    assert torch.equal(found, torch.stack(expected))
 
 
 def test_every_cut_is_one_square_and_every_place_comes_about():

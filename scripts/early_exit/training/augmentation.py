@@ -7,18 +7,48 @@ from collections.abc import Callable
 import torch
 from torch.nn import functional
 
-Augmentation = Callable[[torch.Tensor, int, torch.Generator], torch.Tensor]
+# Of pictures, pixels to move by, whose turn it is to be mirrored, and what draws by chance.
+Augmentation = Callable[[torch.Tensor, int, torch.Tensor, torch.Generator], torch.Tensor]
 
 
-def unchanged(images: torch.Tensor, translate: int, generator: torch.Generator) -> torch.Tensor:
+def unchanged(
+    images: torch.Tensor, pixels: int, turns: torch.Tensor, generator: torch.Generator
+) -> torch.Tensor:
     """The pictures as they are."""
     return images
 
 
 def flip_translate(
-    images: torch.Tensor, translate: int, generator: torch.Generator
+    images: torch.Tensor, pixels: int, turns: torch.Tensor, generator: torch.Generator
 ) -> torch.Tensor:
-    """Mirror half of the pictures and move each by up to ``translate`` pixels.
+    """Mirror half of the pictures, and :func:`translate` all."""
+    by_chance = torch.rand(len(images), generator=generator) < 0.5
+    return translate(mirror(images, by_chance), pixels, generator)
+
+
+def alternating_flip_translate(
+    images: torch.Tensor, pixels: int, turns: torch.Tensor, generator: torch.Generator
+) -> torch.Tensor:
+    """Mirror those pictures whose turn it is, and :func:`translate` all."""
+    return translate(mirror(images, turns), pixels, generator)
+
+
+def turns(samples: int, epoch: int, generator: torch.Generator) -> torch.Tensor:
+    """Whose turn it is to be mirrored, shape (N,): half of the pictures, the others next epoch.
+
+    So both sides of a picture are seen in any two epochs (Jordan 2024, section 3.6). The generator
+    is the same in each epoch.
+    """
+    return (torch.rand(samples, generator=generator) < 0.5) ^ (epoch % 2 == 0)
+
+
+def mirror(images: torch.Tensor, which: torch.Tensor) -> torch.Tensor:
+    """Turn left and right round in the pictures (N, channels, height, width) that are marked."""
+    return torch.where(which.to(images.device)[:, None, None, None], images.flip(3), images)
+
+
+def translate(images: torch.Tensor, pixels: int, generator: torch.Generator) -> torch.Tensor:
+    """Move each picture by up to ``pixels``, up or down and left or right.
 
     What moves in from outside is black (He et al. 2016, section 4.2).
 
@@ -26,17 +56,12 @@ def flip_translate(
     ----------
     images
         Shape (N, channels, height, width), uint8, on any device.
-    translate
-        Pixels, at most, up or down and left or right.
     generator
         Of the CPU, so that every device sees the same pictures.
     """
     samples, _, height, width = images.shape
-    flipped = torch.rand(samples, generator=generator) < 0.5
-    down, right = torch.randint(0, 2 * translate + 1, (2, samples), generator=generator)
-    flipped = flipped.to(images.device)[:, None, None, None]
-    images = torch.where(flipped, images.flip(3), images)
-    padded = functional.pad(images, (translate,) * 4)
+    down, right = torch.randint(0, 2 * pixels + 1, (2, samples), generator=generator)
+    padded = functional.pad(images, (pixels,) * 4)
     # A view of every place that a picture can be cut from; each takes its own.
     places = padded.unfold(2, height, 1).unfold(3, width, 1)
     return places[torch.arange(samples), :, down, right]
@@ -58,4 +83,8 @@ def cut_out(images: torch.Tensor, side: int, generator: torch.Generator) -> torc
     return images.masked_fill(square.to(images.device), 0)
 
 
-AUGMENTATIONS: dict[str, Augmentation] = {"none": unchanged, "flip_translate": flip_translate}
+AUGMENTATIONS: dict[str, Augmentation] = {
+    "none": unchanged,
+    "flip_translate": flip_translate,
+    "alternating_flip_translate": alternating_flip_translate,
+}

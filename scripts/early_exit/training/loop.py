@@ -19,7 +19,7 @@ from early_exit.engine import PRECISIONS, Engine
 from early_exit.errors import InputError
 from early_exit.networks import MultiExitNetwork
 from early_exit.networks.checks import check_gradients
-from early_exit.training.augmentation import AUGMENTATIONS, cut_out
+from early_exit.training.augmentation import AUGMENTATIONS, cut_out, turns
 from early_exit.training.averaging import running_average, settle_batch_norm
 from early_exit.training.loss import JointLoss, exit_weights
 from early_exit.training.optimizers import one_cycle, optimizer, set_rate
@@ -160,6 +160,7 @@ class _Training:
         generator = self._sow(number)
         rates, loss_of = self._phase(number)
         samples = len(self.labels)
+        mirrored = turns(samples, number, torch.Generator().manual_seed(self.seed))
         order = torch.randperm(samples, generator=generator).to(self.labels.device)
         total = torch.zeros((), device=order.device)
         correct = torch.zeros(len(self.weights), device=order.device)
@@ -168,7 +169,8 @@ class _Training:
             # Batch norm's statistics stay, too, and nothing is dropped out.
             part.eval()
         for rate, chunk in zip(rates, order.tensor_split(self.steps), strict=True):
-            loss, right = self._step(chunk, rate, loss_of, generator)
+            images = self._augmented(chunk, mirrored, generator)
+            loss, right = self._step(images, self.labels[chunk], rate, loss_of)
             total += loss * len(chunk)
             correct += right
             bar.update()
@@ -208,11 +210,9 @@ class _Training:
         return rates, JointLoss(weights, recipe.label_smoothing, recipe.distillation)
 
     def _step(
-        self, chunk: torch.Tensor, rate: float, loss_of: JointLoss, generator: torch.Generator
+        self, images: torch.Tensor, labels: torch.Tensor, rate: float, loss_of: JointLoss
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """One step: its loss, and the samples that each exit got right."""
-        images = self._augmented(self.images[chunk], generator)
-        labels = self.labels[chunk]
         reduced = self.recipe.precision != "fp32"
         with torch.autocast(self.engine.device, PRECISIONS[self.recipe.precision], enabled=reduced):
             logits = self.network(self.engine.pictures(images))
@@ -225,9 +225,13 @@ class _Training:
             self.average.update_parameters(self.network)
         return loss.detach(), (logits.argmax(dim=2) == labels[:, None]).sum(dim=0)
 
-    def _augmented(self, images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    def _augmented(
+        self, chunk: torch.Tensor, mirrored: torch.Tensor, generator: torch.Generator
+    ) -> torch.Tensor:
+        """The pictures of a batch, by the recipe."""
         recipe = self.recipe
-        images = AUGMENTATIONS[recipe.augmentation](images, recipe.translate, generator)
+        augment = AUGMENTATIONS[recipe.augmentation]
+        images = augment(self.images[chunk], recipe.translate, mirrored[chunk.cpu()], generator)
         return cut_out(images, recipe.cutout, generator) if recipe.cutout else images
 
     def _note(

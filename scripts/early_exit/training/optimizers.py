@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from early_exit.training.muon import Muon, hidden_weights
+
 MOMENTUM = 0.9
 # One cycle (Smith and Topin 2018) as PyTorch's OneCycleLR shapes it: from 1/25 of the peak up in
 # three tenths of the steps, then down to 1/250,000; both by a cosine.
@@ -16,18 +18,29 @@ RISE = 0.3
 FIRST, LAST = 1 / 25, 1 / 250_000
 
 
-def adamw(groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
+def adamw(groups: list[dict[str, Any]], network: nn.Module) -> torch.optim.Optimizer:
     """AdamW (Loshchilov and Hutter 2019)."""
     return torch.optim.AdamW(groups, lr=0.0)
 
 
-def sgd(groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
+def sgd(groups: list[dict[str, Any]], network: nn.Module) -> torch.optim.Optimizer:
     """Gradient descent with Nesterov's momentum (Sutskever et al. 2013)."""
     return torch.optim.SGD(groups, lr=0.0, momentum=MOMENTUM, nesterov=True)
 
 
-OPTIMIZERS: dict[str, Callable[[list[dict[str, Any]]], torch.optim.Optimizer]] = {
+def muon(groups: list[dict[str, Any]], network: nn.Module) -> torch.optim.Optimizer:
+    """Muon for what lies between pictures and logits (Jordan et al. 2024), else :func:`sgd`."""
+    hidden = hidden_weights(network)
+    decaying, others = groups
+    turned = [p for p in decaying["params"] if p in hidden]
+    ends = [p for p in decaying["params"] if p not in hidden]
+    groups = [{**decaying, "params": turned, "turned": True}, {**decaying, "params": ends}, others]
+    return Muon(groups, MOMENTUM)
+
+
+OPTIMIZERS: dict[str, Callable[[list[dict[str, Any]], nn.Module], torch.optim.Optimizer]] = {
     "adamw": adamw,
+    "muon": muon,
     "sgd": sgd,
 }
 
@@ -42,7 +55,7 @@ def optimizer(name: str, network: nn.Module, weight_decay: float) -> torch.optim
         {"params": [p for p in parameters if p.ndim > 1], "weight_decay": weight_decay},
         {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
     ]
-    return OPTIMIZERS[name](groups)
+    return OPTIMIZERS[name](groups, network)
 
 
 def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:

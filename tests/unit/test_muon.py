@@ -1,0 +1,89 @@
+"""Muon: what is turned, by how much, and what is left to gradient descent."""
+
+import pytest
+import torch
+from torch import nn
+
+from early_exit import networks
+from early_exit.training.muon import Muon, hidden_weights, orthogonalised
+from early_exit.training.optimizers import optimizer, set_rate
+
+
+def sown(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+@pytest.mark.parametrize("shape", [(20, 50), (50, 20), (30, 30)])
+def test_singular_values_come_near_one_and_directions_stay(shape):
+    matrix = torch.randn(shape, generator=sown()).double()
+    left, values, right = torch.linalg.svd(matrix, full_matrices=False)
+    found = left.T @ orthogonalised(matrix) @ right.T
+    kept = values > 0.05 * values.max()
+    assert ((found.diagonal() > 0.6) & (found.diagonal() < 1.3))[kept].all()
+    assert (found - found.diagonal().diag()).abs().max() < 1e-9
+
+
+def test_a_turned_weight_keeps_its_length_and_turns_by_the_rate():
+    weight = nn.Parameter(torch.randn(4, 3, 3, 3, generator=sown()))
+    before = weight.detach().clone()
+    own = Muon([{"params": [weight], "turned": True, "weight_decay": 0.5}], momentum=0.9)
+    set_rate(own, 0.1)
+    # Across the weight, so that a step of a tenth of its length turns it by atan(0.1).
+    gradient = torch.randn(before.shape, generator=sown(1))
+    weight.grad = gradient
+    own.step()
+    assert weight.norm().item() == pytest.approx(before.norm().item(), rel=1e-5)
+    step = -0.1 * before.norm() * _unit(orthogonalised(gradient.flatten(1))).view_as(before)
+    expected = _unit(before + step) * before.norm()
+    assert torch.allclose(weight, expected, atol=1e-5)
+
+
+def _unit(matrix: torch.Tensor) -> torch.Tensor:
+    return matrix / matrix.norm()
+
+
+def test_the_length_of_a_gradient_does_not_matter_where_weights_turn():
+    ends = []
+    for scale in (1.0, 1e-4):
+        weight = nn.Parameter(torch.randn(4, 6, generator=sown()))
+        own = Muon([{"params": [weight], "turned": True}], momentum=0.9)
+        set_rate(own, 0.1)
+        for seed in (1, 2):
+            weight.grad = scale * torch.randn(4, 6, generator=sown(seed))
+            own.step()
+        ends.append(weight.detach().clone())
+    assert torch.allclose(*ends, atol=1e-5)
+
+
+def test_the_rest_goes_as_under_sgd():
+    ends = []
+    for kind in ("muon", "sgd"):
+        weight = nn.Parameter(torch.randn(4, 6, generator=sown()))
+        group = [{"params": [weight], "weight_decay": 0.1}]
+        own = (
+            Muon(group, momentum=0.9)
+            if kind == "muon"
+            else torch.optim.SGD(group, momentum=0.9, nesterov=True)
+        )
+        set_rate(own, 0.1)
+        for seed in (1, 2, 3):
+            weight.grad = torch.randn(4, 6, generator=sown(seed))
+            own.step()
+        ends.append(weight.detach().clone())
+    assert torch.allclose(*ends, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["branchynet", "compact", "residual"])
+def test_neither_the_first_weight_nor_those_of_logits_are_turned(name):
+    network = networks.build(name, 10, [3, 32, 32])
+    hidden = hidden_weights(network)
+    names = {key for key, parameter in network.named_parameters() if parameter in hidden}
+    matrices = [key for key, parameter in network.named_parameters() if parameter.ndim > 1]
+    left = [key for key in matrices if key not in names]
+    assert left[0] == matrices[0]
+    shapes = [network.get_parameter(key).shape for key in left[1:]]
+    assert len(shapes) == len(network.heads)
+    assert all(shape[0] == 10 for shape in shapes)
+    groups = optimizer("muon", network, 0.1).param_groups
+    assert {p for group in groups if group["turned"] for p in group["params"]} == hidden
+    assert sum(len(group["params"]) for group in groups) == len([*network.parameters()])
