@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from early_exit import networks
-from early_exit.training.muon import Muon, hidden_weights, orthogonalised
+from early_exit.training.muon import TURN, Muon, hidden_weights, orthogonalised
 from early_exit.training.optimizers import optimizer, set_rate
 
 
@@ -27,8 +27,7 @@ def test_a_turned_weight_keeps_its_length_and_turns_by_the_rate():
     weight = nn.Parameter(torch.randn(4, 3, 3, 3, generator=sown()))
     before = weight.detach().clone()
     own = Muon([{"params": [weight], "turned": True, "weight_decay": 0.5}], momentum=0.9)
-    set_rate(own, 0.1)
-    # Across the weight, so that a step of a tenth of its length turns it by atan(0.1).
+    set_rate(own, 0.1 / TURN)
     gradient = torch.randn(before.shape, generator=sown(1))
     weight.grad = gradient
     own.step()
