@@ -73,16 +73,20 @@ def test_the_rest_goes_as_under_sgd():
 
 
 @pytest.mark.parametrize("name", ["branchynet", "compact", "residual"])
-def test_neither_the_first_weight_nor_those_of_logits_are_turned(name):
+def test_all_convolutions_but_the_first_are_turned_and_nothing_else(name):
     network = networks.build(name, 10, [3, 32, 32])
     hidden = hidden_weights(network)
-    names = {key for key, parameter in network.named_parameters() if parameter in hidden}
-    matrices = [key for key, parameter in network.named_parameters() if parameter.ndim > 1]
-    left = [key for key in matrices if key not in names]
-    assert left[0] == matrices[0]
-    shapes = [network.get_parameter(key).shape for key in left[1:]]
-    assert len(shapes) == len(network.heads)
-    assert all(shape[0] == 10 for shape in shapes)
+    convolutions = [m.weight for m in network.modules() if isinstance(m, nn.Conv2d)]
+    assert convolutions[0].shape[1] == 3
+    assert hidden == set(convolutions[1:])
     groups = optimizer("muon", network, 0.1).param_groups
     assert {p for group in groups if group["turned"] for p in group["params"]} == hidden
     assert sum(len(group["params"]) for group in groups) == len([*network.parameters()])
+
+
+def test_a_head_that_ends_in_a_convolution_keeps_its_logits_unturned():
+    network = networks.MultiExitNetwork()
+    network.stages = nn.ModuleList([nn.Sequential(nn.Conv2d(3, 4, 3), nn.Conv2d(4, 4, 3))])
+    network.heads = nn.ModuleList([nn.Sequential(nn.Conv2d(4, 8, 1), nn.Conv2d(8, 10, 1))])
+    stage, head = network.stages[0], network.heads[0]
+    assert hidden_weights(network) == {stage[1].weight, head[0].weight}

@@ -74,8 +74,11 @@ def orthogonalised(matrix: torch.Tensor) -> torch.Tensor:
 
 
 def hidden_weights(network: nn.Module) -> set[nn.Parameter]:
-    """The weights between features: not the first one, which sees pictures, nor those of logits."""
-    parts = [[*network.stages[0].parameters()], *([*h.parameters()] for h in network.heads)]
-    weights = [[p for p in part if p.ndim > 1] for part in parts]
-    ends = {*weights[0][:1], *(w for part in weights[1:] for w in part[-1:])}
-    return {p for p in network.parameters() if p.ndim > 1} - ends
+    """The convolutions between features: not the first, which sees pictures, nor those of logits.
+
+    No linear layers: one that no normalisation follows wants to choose its length.
+    """
+    convolutions = [p for p in network.parameters() if p.ndim > 2]
+    first = [p for p in network.stages[0].parameters() if p.ndim > 1][:1]
+    last = [[p for p in head.parameters() if p.ndim > 1][-1:] for head in network.heads]
+    return set(convolutions) - {*first, *(p for weights in last for p in weights)}

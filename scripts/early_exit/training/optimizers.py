@@ -29,7 +29,7 @@ def sgd(groups: list[dict[str, Any]], network: nn.Module) -> torch.optim.Optimiz
 
 
 def muon(groups: list[dict[str, Any]], network: nn.Module) -> torch.optim.Optimizer:
-    """Muon for what lies between pictures and logits (Jordan et al. 2024), else :func:`sgd`."""
+    """Muon for the convolutions between features (Jordan et al. 2024), else :func:`sgd`."""
     hidden = hidden_weights(network)
     decaying, others = groups
     turned = [p for p in decaying["params"] if p in hidden]
