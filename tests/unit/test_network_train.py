@@ -54,9 +54,9 @@ def test_it_trains_on_the_train_split_alone(job, monkeypatch):
         read.append(split)
         return load(data_dir, split, settings)
 
-    def spying_step(self, chunk, *arguments):
-        seen.append(self.images[chunk].clone())
-        return step(self, chunk, *arguments)
+    def spying_step(self, images, *arguments):
+        seen.append(images.clone())
+        return step(self, images, *arguments)
 
     monkeypatch.setattr(datasets, "load", spying_load)
     monkeypatch.setattr(_Training, "_step", spying_step)

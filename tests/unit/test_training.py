@@ -1,9 +1,11 @@
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from early_exit.datasets import Split
 from early_exit.errors import InputError
+from early_exit.networks import MultiExitNetwork
 from early_exit.training import Recipe, train
 from helpers import SmallNetwork, pictures
 
@@ -61,3 +63,23 @@ def test_a_diverging_loss_is_named():
 def test_a_batch_larger_than_the_split_is_one_step():
     log = train(SmallNetwork(), easy(20), Recipe(2, 512, 0.02, 0.0), 0)
     assert len(log) == 2
+
+
+class NormalisedFirst(MultiExitNetwork):
+    """One stage, batch norm of the pictures themselves, and one exit."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stages = nn.ModuleList([nn.BatchNorm2d(3)])
+        self.heads = nn.ModuleList([nn.Sequential(nn.Flatten(), nn.Linear(192, 4))])
+
+
+def test_the_average_is_settled_on_pictures_as_they_were_trained_on():
+    white = torch.full((900, 3, 8, 8), 255, dtype=torch.uint8)
+    labels = torch.arange(900) % 4
+    recipe = Recipe(1, 30, 0.02, 0.0, augmentation="flip_translate", translate=1, averaging=0.9)
+    network = NormalisedFirst()
+    train(network, Split(white, labels, labels), recipe, 0)
+    # A row and a column of eight are black in two of three places that a picture is moved to.
+    white_left = (2 / 3 * 7 / 8 + 1 / 3) ** 2
+    assert network.stages[0].running_mean.tolist() == pytest.approx([white_left] * 3, abs=0.01)

@@ -21,8 +21,9 @@ def settle_batch_norm(
 ) -> None:
     """Take batch norm's statistics anew, as a mean over ``batches``, nothing dropped out.
 
-    Those gathered while training belong to other weights (Izmailov et al. 2018, section 3.2). What
-    is in the parts ``kept`` stays. The network ends in evaluation mode.
+    Those gathered while training belong to other weights (Izmailov et al. 2018, section 3.2). The
+    batches should look as those in training did. What is in the parts ``kept`` stays. The network
+    ends in evaluation mode.
     """
     still = {module for part in kept for module in part.modules()}
     norms = [m for m in network.modules() if isinstance(m, _BatchNorm) and m not in still]

@@ -160,7 +160,7 @@ class _Training:
         generator = self._sow(number)
         rates, loss_of = self._phase(number)
         samples = len(self.labels)
-        mirrored = turns(samples, number, torch.Generator().manual_seed(self.seed))
+        mirrored = self._mirrored(number)
         order = torch.randperm(samples, generator=generator).to(self.labels.device)
         total = torch.zeros((), device=order.device)
         correct = torch.zeros(len(self.weights), device=order.device)
@@ -180,19 +180,30 @@ class _Training:
         """The average's weights, where there is one; evaluation mode, on the CPU."""
         if self.average:
             self.network.load_state_dict(self.average.module.state_dict())
-            chunks = torch.arange(len(self.labels)).tensor_split(self.steps)
-            settle_batch_norm(
-                self.network,
-                (self.engine.pictures(self.images[chunk]) for chunk in chunks),
-                self.kept,
-            )
+            settle_batch_norm(self.network, self._as_trained(), self.kept)
         self.network.eval().to("cpu")
+
+    def _as_trained(self) -> Iterator[torch.Tensor]:
+        """The train split once more, augmented as in an epoch after the last.
+
+        Weights go with the statistics that they were trained under: with those of pictures that no
+        black has moved into, networks lost one to two points of accuracy.
+        """
+        number = self.recipe.epochs + 1
+        generator, mirrored = self._sow(number), self._mirrored(number)
+        order = torch.arange(len(self.labels), device=self.labels.device)
+        for chunk in order.tensor_split(self.steps):
+            yield self.engine.pictures(self._augmented(chunk, mirrored, generator))
 
     def _sow(self, number: int) -> torch.Generator:
         """Seed dropout, and give the generator of the order and the augmentation."""
         first, second = np.random.SeedSequence([self.seed, number]).generate_state(2, np.uint64)
         torch.manual_seed(int(first))
         return torch.Generator().manual_seed(int(second))
+
+    def _mirrored(self, number: int) -> torch.Tensor:
+        """Whose turn it is to be mirrored in an epoch."""
+        return turns(len(self.labels), number, torch.Generator().manual_seed(self.seed))
 
     def _phase(self, number: int) -> tuple[list[float], JointLoss]:
         """The rate at each step of an epoch, and its loss: the backbone's, or the joint one."""
