@@ -26,7 +26,7 @@ from early_exit.timing import time_policy, time_ways
 # How the published experiment runs: every stage and head, plainly.
 AS_PUBLISHED = Engine("cpu", "fp32", "contiguous")
 PUBLISHED_BATCH = 256
-PUBLISHED_PICTURES = 2048
+PUBLISHED_PICTURES = 10_000
 FEWEST_BATCHES = 8
 ROUNDS = 5
 
