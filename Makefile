@@ -29,8 +29,9 @@ INSTALLED_CLUSTER := $(VENV)/.installed-cluster
 run: setup
 	$(BIN)/snakemake --cores $(CORES)
 
+# The workflow first: its files take longest, and the short ones fill up the end.
 test: setup
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder tests/workflow tests/unit
 
 test-cluster: setup $(INSTALLED_CLUSTER)
 	tests/cluster/install.sh
