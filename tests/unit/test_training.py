@@ -7,6 +7,7 @@ from early_exit.datasets import Split
 from early_exit.errors import InputError
 from early_exit.networks import MultiExitNetwork
 from early_exit.training import Recipe, train
+from early_exit.training.loop import _Training
 from helpers import SmallNetwork, pictures
 
 
@@ -83,3 +84,21 @@ def test_the_average_is_settled_on_pictures_as_they_were_trained_on():
     # A row and a column of eight are black in two of three places that a picture is moved to.
     white_left = (2 / 3 * 7 / 8 + 1 / 3) ** 2
     assert network.stages[0].running_mean.tolist() == pytest.approx([white_left] * 3, abs=0.01)
+
+
+def test_alternating_flips_show_both_sides_of_each_picture_in_two_epochs(monkeypatch):
+    seen, step = [], _Training._step
+
+    def spying_step(self, images, *arguments):
+        seen.append(images.clone())
+        return step(self, images, *arguments)
+
+    monkeypatch.setattr(_Training, "_step", spying_step)
+    data = easy(64)
+    recipe = Recipe(2, 64, 0.02, 0.0, augmentation="alternating_flip_translate", translate=0)
+    train(SmallNetwork(), data, recipe, 0)
+    shown = [{picture.numpy().tobytes() for picture in epoch} for epoch in seen]
+    for picture in data.images:
+        sides = {picture.numpy().tobytes(), picture.flip(2).contiguous().numpy().tobytes()}
+        assert [len(sides & epoch) for epoch in shown] == [1, 1]
+        assert len(sides & (shown[0] | shown[1])) == 2

@@ -12,14 +12,14 @@ Augmentation = Callable[[torch.Tensor, int, torch.Tensor, torch.Generator], torc
 
 
 def unchanged(
-    images: torch.Tensor, pixels: int, turns: torch.Tensor, generator: torch.Generator
+    images: torch.Tensor, pixels: int, mirrored: torch.Tensor, generator: torch.Generator
 ) -> torch.Tensor:
     """The pictures as they are."""
     return images
 
 
 def flip_translate(
-    images: torch.Tensor, pixels: int, turns: torch.Tensor, generator: torch.Generator
+    images: torch.Tensor, pixels: int, mirrored: torch.Tensor, generator: torch.Generator
 ) -> torch.Tensor:
     """Mirror half of the pictures, and :func:`translate` all."""
     by_chance = torch.rand(len(images), generator=generator) < 0.5
@@ -27,10 +27,10 @@ def flip_translate(
 
 
 def alternating_flip_translate(
-    images: torch.Tensor, pixels: int, turns: torch.Tensor, generator: torch.Generator
+    images: torch.Tensor, pixels: int, mirrored: torch.Tensor, generator: torch.Generator
 ) -> torch.Tensor:
     """Mirror those pictures whose turn it is, and :func:`translate` all."""
-    return translate(mirror(images, turns), pixels, generator)
+    return translate(mirror(images, mirrored), pixels, generator)
 
 
 def turns(samples: int, epoch: int, generator: torch.Generator) -> torch.Tensor:
