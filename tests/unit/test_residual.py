@@ -4,6 +4,7 @@ import torch
 
 from early_exit import networks
 from early_exit.cost import count_macs
+from early_exit.networks.blocks import ChannelWeights
 from early_exit.training.loss import JointLoss, exit_weights
 
 SHAPE = [3, 32, 32]
@@ -26,29 +27,35 @@ def test_every_exit_gives_a_logit_for_each_class(classes):
 def test_macs_by_hand(network):
     counted = count_macs(network, torch.zeros(1, *SHAPE))
     stages = [
-        27 * 32 * 1024 + 9 * 32 * 48 * 1024 + 9 * 48 * 48 * 256,
-        9 * 48 * 192 * 256,
-        2 * 9 * 192 * 192 * 64,
-        9 * 192 * 248 * 64,
-        2 * 9 * 248 * 248 * 16,
+        27 * 32 * 1024 + 9 * 32 * 64 * 256,
+        weighed(64, 256) + 9 * 64 * 160 * 256,
+        weighed(160, 64),
+        weighed(160, 64),
+        9 * 160 * 208 * 64 + weighed(208, 16),
     ]
     assert [counted["stage", number] for number in range(1, 6)] == stages
-    assert counted["head", 1] == 48 * 128 * 16 + 128 * 10
-    assert counted["head", 5] == 248 * 10
+    assert counted["head", 1] == weighed(64, 64) + 64 * 128 * 16 + 128 * 10
+    assert counted["head", 5] == 208 * 128 * 16 + 128 * 10
     assert sum(stages) + counted["head", 5] <= 150e6
 
 
-def test_a_third_of_the_work_is_enough_for_two_exits(network):
+def weighed(channels, places):
+    """Of two convolutions, and of what their channels are weighed by."""
+    return 2 * 9 * channels * channels * places + 2 * channels * (channels // 8)
+
+
+def test_the_first_exit_is_cheap_and_a_third_of_the_work_reaches_beyond_it(network):
     counted = count_macs(network, torch.zeros(1, *SHAPE))
     whole = sum(counted["stage", k] for k in range(1, 6)) + counted["head", 5]
-    assert counted["stage", 1] + counted["head", 1] < whole / 6
-    assert counted["stage", 1] + counted["stage", 2] + counted["head", 2] < whole / 3
+    assert counted["stage", 1] + counted["head", 1] < whole / 12
+    assert counted["stage", 1] + counted["stage", 2] < 0.35 * whole
 
 
-def test_a_head_costs_little_beside_its_stage(network):
+def test_a_head_costs_less_than_its_stage_and_little_after_the_first(network):
     counted = count_macs(network, torch.zeros(1, *SHAPE))
-    for number in range(1, 6):
-        assert counted["head", number] < 0.03 * counted["stage", number]
+    assert counted["head", 1] < counted["stage", 1]
+    for number in range(2, 6):
+        assert counted["head", number] < 0.015 * counted["stage", number]
 
 
 def test_the_features_are_as_wide_as_said(network):
@@ -57,7 +64,23 @@ def test_the_features_are_as_wide_as_said(network):
     for stage in network.stages:
         features = stage(features)
         shapes.append(tuple(features.shape[1:]))
-    assert shapes == [(48, 16, 16), (192, 8, 8), (192, 8, 8), (248, 4, 4), (248, 4, 4)]
+    assert shapes == [(64, 16, 16), (160, 8, 8), (160, 8, 8), (160, 8, 8), (208, 4, 4)]
+
+
+def test_channel_weights_by_hand():
+    """Means (2, -1, ...): the first is squeezed to 2, excited to 6 and -6: all of it, or nothing."""
+    weights = ChannelWeights(8)
+    for layer in (weights.squeeze, weights.excite):
+        layer.weight.data.zero_()
+        layer.bias.data.zero_()
+    weights.squeeze.weight.data[0, 0] = 1.0
+    weights.excite.weight.data[0], weights.excite.weight.data[1] = 3.0, -3.0
+    features = torch.full((1, 8, 2, 2), -1.0)
+    features[0, 0] = torch.tensor([[1.0, 3.0], [0.0, 4.0]])
+    weighed = weights(features)
+    assert torch.equal(weighed[0, 0], features[0, 0])
+    assert torch.equal(weighed[0, 1], torch.zeros(2, 2))
+    assert torch.equal(weighed[0, 2:], features[0, 2:] / 2)
 
 
 def test_gradients_reach_every_weight_and_each_head_only_what_is_before_it(network):

@@ -14,6 +14,8 @@ from early_exit.networks.pooling import MaxPool
 
 # Of a head's hidden layer, and the places that it averages over, along each side.
 HIDDEN, PLACES = 128, 4
+# How many times fewer numbers a picture's channels are squeezed into.
+NARROWER = 8
 
 
 class Convolution(nn.Module):
@@ -33,16 +35,43 @@ class Convolution(nn.Module):
 
 
 class Residual(nn.Module):
-    """Convolutions of one width, and what goes into them added to what comes out (He 2016)."""
+    """Convolutions of one width, and what goes into them added to what comes out (He 2016).
 
-    def __init__(self, channels: int, activation: Callable[[], nn.Module], depth: int = 1) -> None:
+    Where ``weighed`` says so, what comes out is weighed by :class:`ChannelWeights` before.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        activation: Callable[[], nn.Module],
+        depth: int = 1,
+        weighed: bool = False,
+    ) -> None:
         super().__init__()
-        self.convolutions = nn.Sequential(
-            *(Convolution(channels, channels, activation) for _ in range(depth))
-        )
+        convolutions = [Convolution(channels, channels, activation) for _ in range(depth)]
+        weights = [ChannelWeights(channels)] if weighed else []
+        self.convolutions = nn.Sequential(*convolutions, *weights)
 
     def forward(self, features):
         return features + self.convolutions(features)
+
+
+class ChannelWeights(nn.Module):
+    """Each channel times a weight between 0 and 1 that the whole picture decides on (Hu et al. 2018).
+
+    The means of the channels, a layer of an eighth as many, and one back to a weight for each.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.squeeze = nn.Linear(channels, channels // NARROWER)
+        self.activation = nn.ReLU(inplace=True)
+        self.excite = nn.Linear(channels // NARROWER, channels)
+        self.gate = nn.Hardsigmoid()
+
+    def forward(self, features):
+        hidden = self.activation(self.squeeze(features.mean(dim=(2, 3))))
+        return features * self.gate(self.excite(hidden))[:, :, None, None]
 
 
 class Head(nn.Module):
