@@ -68,7 +68,7 @@ def test_the_features_are_as_wide_as_said(network):
 
 
 def test_channel_weights_by_hand():
-    """Means (2, -1, ...): the first is squeezed to 2, excited to 6 and -6: all of it, or nothing."""
+    """The first mean, 2, is squeezed to 2 and excited to 6 and -6: all of it, or nothing."""
     weights = ChannelWeights(8)
     for layer in (weights.squeeze, weights.excite):
         layer.weight.data.zero_()

@@ -57,7 +57,7 @@ class Residual(nn.Module):
 
 
 class ChannelWeights(nn.Module):
-    """Each channel times a weight between 0 and 1 that the whole picture decides on (Hu et al. 2018).
+    """Each channel times a weight in [0, 1] that the whole picture decides on (Hu et al. 2018).
 
     The means of the channels, a layer of an eighth as many, and one back to a weight for each.
     """

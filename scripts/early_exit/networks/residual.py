@@ -6,8 +6,8 @@ followed by pooling at once (Jordan 2024). Convolutions that keep the width are 
 2019) bends as GELU does and takes a quarter of its time on a processor.
 
 The first stage is a twenty-fifth of the whole and its features are fine, where a classifier wants
-coarse ones (Huang et al. 2018, section 4). Its head makes them so for itself with two convolutions on
-a quarter of the places; the stages behind it keep the fine ones.
+coarse ones (Huang et al. 2018, section 4). Its head makes them so for itself with two convolutions
+on a quarter of the places; the stages behind it keep the fine ones.
 """
 
 from __future__ import annotations
