@@ -4,7 +4,7 @@ import torch
 
 from early_exit import networks
 from early_exit.cost import count_macs
-from early_exit.networks.blocks import ChannelWeights
+from early_exit.networks.blocks import ChannelWeights, Residual
 from early_exit.training.loss import JointLoss, exit_weights
 
 SHAPE = [3, 32, 32]
@@ -67,6 +67,13 @@ def test_the_features_are_as_wide_as_said(network):
     assert shapes == [(64, 16, 16), (160, 8, 8), (160, 8, 8), (160, 8, 8), (208, 4, 4)]
 
 
+def test_what_goes_into_a_residual_is_added():
+    residual = Residual(8, torch.nn.ReLU, depth=2, weighed=True).eval()
+    residual.convolutions[1].bn.weight.data.zero_()
+    features = torch.randn(2, 8, 4, 4)
+    assert torch.equal(residual(features), features)
+
+
 def test_channel_weights_by_hand():
     """The first mean, 2, is squeezed to 2 and excited to 6 and -6: all of it, or nothing."""
     weights = ChannelWeights(8)
@@ -77,10 +84,10 @@ def test_channel_weights_by_hand():
     weights.excite.weight.data[0], weights.excite.weight.data[1] = 3.0, -3.0
     features = torch.full((1, 8, 2, 2), -1.0)
     features[0, 0] = torch.tensor([[1.0, 3.0], [0.0, 4.0]])
-    weighed = weights(features)
-    assert torch.equal(weighed[0, 0], features[0, 0])
-    assert torch.equal(weighed[0, 1], torch.zeros(2, 2))
-    assert torch.equal(weighed[0, 2:], features[0, 2:] / 2)
+    given = weights(features)
+    assert torch.equal(given[0, 0], features[0, 0])
+    assert torch.equal(given[0, 1], torch.zeros(2, 2))
+    assert torch.equal(given[0, 2:], features[0, 2:] / 2)
 
 
 def test_gradients_reach_every_weight_and_each_head_only_what_is_before_it(network):

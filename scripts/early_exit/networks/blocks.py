@@ -75,7 +75,7 @@ class ChannelWeights(nn.Module):
 
 
 class Head(nn.Module):
-    """A head before the last: means over 4x4 fields, a 1x1 convolution, a linear layer."""
+    """A head: means over 4x4 fields, a 1x1 convolution, a linear layer."""
 
     def __init__(self, channels: int, classes: int, activation: Callable[[], nn.Module]) -> None:
         super().__init__()
@@ -91,7 +91,7 @@ class Head(nn.Module):
 
 
 class FinalHead(nn.Module):
-    """The last head: the largest of each feature, and a linear layer."""
+    """A smaller head, for the last exit: the largest of each feature, and a linear layer."""
 
     def __init__(self, channels: int, classes: int) -> None:
         super().__init__()

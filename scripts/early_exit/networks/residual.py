@@ -42,6 +42,6 @@ class Network(MultiExitNetwork):
                 nn.Sequential(Convolution(fourth, last, pool=True), Residual(last, depth=2)),
             ]
         )
-        heads = [blocks.Head(channels, classes, nn.Hardswish) for channels in CHANNELS]
-        heads[0] = nn.Sequential(MaxPool(), Residual(first, depth=2), heads[0])
-        self.heads = nn.ModuleList(heads)
+        near, *others = [blocks.Head(channels, classes, nn.Hardswish) for channels in CHANNELS]
+        coarse = nn.Sequential(MaxPool(), Residual(first, depth=2), near)
+        self.heads = nn.ModuleList([coarse, *others])
