@@ -10,7 +10,7 @@ from early_exit import networks
 from early_exit.card import make_card, markdown
 from early_exit.cost import count_macs
 from early_exit.errors import InputError
-from early_exit.files import read_table, replacing, sha256, write_json
+from early_exit.files import read_json, read_table, replacing, sha256, write_json
 from early_exit.records import check_same_origin
 from stage_runner import read_manifest, read_split, run_stage
 
@@ -27,6 +27,7 @@ def main(snakemake):
             f"{files.network}: {file['bytes']:,} bytes; a checkpoint that ships has at most"
             f" {MOST_BYTES:,}: make the network smaller"
         )
+    check_own(stem.with_suffix(".json"), snakemake.wildcards.experiment)
     splits = tuple(read_split(path) for path in (files.calibration, files.test))
     manifest, data = read_manifest(files.manifest)
     log = read_table(files.log, ["epoch", "loss", "seconds"])
@@ -54,6 +55,18 @@ def main(snakemake):
         temporary.write_text(markdown(card), encoding="utf-8")
     write_json(stem.with_suffix(".json"), card)
     write_json(snakemake.output.shipped, card)
+
+
+def check_own(card, experiment):
+    """What another experiment shipped, and may use, is not replaced."""
+    if not card.exists():
+        return
+    other = read_json(card).get("experiment", "")
+    if other.partition("@")[0] != experiment.partition("@")[0]:
+        raise InputError(
+            f"{card}: was shipped by {other}, and {experiment} would replace it; move it and the"
+            " files beside it elsewhere first"
+        )
 
 
 def macs_of(network, shape):

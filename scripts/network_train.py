@@ -18,11 +18,14 @@ def main(snakemake):
     params = snakemake.params
     manifest, _ = read_manifest(snakemake.input.manifest, params.dataset)
     data = datasets.load(params.data_dir, "train", params.dataset)
-    torch.manual_seed(params.seed)
     own, start, cut = params.network, snakemake.input.start, snakemake.wildcards.get("cut")
-    network = networks.build(
-        own["name"], manifest["classes"], manifest["shape"], own.get("arguments")
-    )
+
+    def built(seed):
+        torch.manual_seed(seed)
+        shape = manifest["shape"]
+        return networks.build(own["name"], manifest["classes"], shape, own.get("arguments"))
+
+    network = built(params.seed)
     identity = {
         **networks.described(own),
         "classes": manifest["classes"],
@@ -31,7 +34,11 @@ def main(snakemake):
         "training": dict(params.training),
         "seed": params.seed,
     }
-    fresh = begin(network, start, identity)
+    if start:
+        fresh = begin(network, start, identity)
+    else:
+        frozen = params.training.get("freeze_backbone")
+        fresh = own_start(network, built(params.seed + 1)) if frozen else ()
     if cut:
         network = networks.cut(network, int(cut))
         # Its head is trained whatever it began with; of several exits' weights nothing is left.
@@ -53,22 +60,31 @@ def main(snakemake):
 
 
 def begin(network, start, identity):
-    """Give the network the weights that it begins with, if any; which heads start afresh."""
-    if not start:
-        if identity["training"].get("freeze_backbone") and "source" not in identity:
-            raise InputError(
-                "training.freeze_backbone: there are no weights to keep; name some in"
-                " training.start_from"
-            )
-        return ()
+    """Give the network the weights that it begins with; which heads start afresh."""
     if identity["training"].get("whitening"):
         raise InputError(
             "training.whitening: it would replace weights of training.start_from; set one of them"
         )
     fresh = networks.load_start(network, start)
     identity["start"] = sha256(start)
+    return told(fresh, start)
+
+
+def own_start(network, again):
+    """The heads that start afresh where a class brings its backbone's weights along itself."""
+    stages, fresh = networks.begun_by_chance(network, again)
+    if stages:
+        raise InputError(
+            f"training.freeze_backbone: stage {stages[0] + 1} begins by chance, so there are no"
+            " weights to keep; name some in training.start_from"
+        )
+    return told(fresh, "its class")
+
+
+def told(fresh, source):
+    """The heads that start afresh, which the log says, too."""
     heads = ", ".join(str(k + 1) for k in fresh) or "none"
-    logging.info("Begins with the weights of %s; heads that start afresh: %s", start, heads)
+    logging.info("Begins with the weights of %s; heads that start afresh: %s", source, heads)
     return fresh
 
 

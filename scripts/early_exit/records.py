@@ -340,7 +340,9 @@ def _names(
         )
     of_logits = [f"logits_{k}" for k in exits] if logits else []
     if set(of_logits) - there:
-        raise InputError(f"{path}: has no logits, which are needed; delete it and run again")
+        raise InputError(
+            f"{path}: has no logits, which are needed; set exits.logits to always and run again"
+        )
     return names + of_logits
 
 

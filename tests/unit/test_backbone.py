@@ -1,6 +1,7 @@
 """A backbone with exits put into it: equal to the backbone, to the last bit."""
 
 import copy
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -219,8 +220,16 @@ def test_without_freezing_all_is_trained():
 
 
 def test_a_backbone_cannot_be_trained_and_kept():
-    with pytest.raises(InputError, match=r"training\.freeze_backbone: backbone_epochs trains it"):
+    with pytest.raises(InputError, match=r"training\.freeze_backbone: backbone_epochs changes it"):
         Recipe(2, 8, 0.05, 0.01, backbone_epochs=1, freeze_backbone=True)
+    with pytest.raises(InputError, match=r"training\.freeze_backbone: whitening changes it"):
+        Recipe(2, 8, 0.05, 0.01, whitening=True, freeze_backbone=True)
+
+
+def test_a_frozen_backbone_whose_head_alone_has_weight_is_refused():
+    recipe = replace(RECIPE, exit_weights=(0.0, 0.0, 0.0, 1.0))
+    with pytest.raises(InputError, match=r"training\.exit_weights: only the final exit"):
+        train(wrapped(), data(), recipe, 0, fresh=[0, 1, 2])
 
 
 def test_it_runs_under_a_policy():

@@ -8,6 +8,7 @@ import network_ship
 from early_exit import networks
 from early_exit.card import make_card, markdown
 from early_exit.errors import InputError
+from early_exit.files import write_json
 from helpers import make_records
 
 IDENTITY = {"network": "small", "data": "d" * 64, "training": {"epochs": 2}, "seed": 3}
@@ -67,3 +68,13 @@ def test_a_network_too_large_to_ship_is_refused(tmp_path, monkeypatch):
     with pytest.raises(InputError, match="has at most 1,000: make the network smaller"):
         network_ship.main(job)
     assert not (tmp_path / "checkpoints").exists()
+
+
+def test_what_another_experiment_shipped_is_not_replaced(tmp_path, card):
+    network_ship.check_own(tmp_path / "small-made.json", "other")
+    write_json(tmp_path / "small-made.json", card)
+    network_ship.check_own(tmp_path / "small-made.json", "mine")
+    with pytest.raises(
+        InputError, match=r"small-made\.json: was shipped by mine@3, and other would"
+    ):
+        network_ship.check_own(tmp_path / "small-made.json", "other")

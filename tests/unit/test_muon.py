@@ -84,6 +84,22 @@ def test_all_convolutions_but_the_first_are_turned_and_nothing_else(name):
     assert sum(len(group["params"]) for group in groups) == len([*network.parameters()])
 
 
+def test_only_convolutions_that_have_a_length_are_turned():
+    class Scaled(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer_scale = nn.Parameter(torch.full((4, 1, 1), 1e-6))
+            self.convolution = nn.Conv2d(4, 4, 3)
+            self.silent = nn.Conv2d(4, 4, 3)
+            nn.init.zeros_(self.silent.weight)
+
+    network = networks.MultiExitNetwork()
+    scaled = Scaled()
+    network.stages = nn.ModuleList([nn.Sequential(nn.Conv2d(3, 4, 3), scaled)])
+    network.heads = nn.ModuleList([nn.Linear(4, 10)])
+    assert hidden_weights(network) == {scaled.convolution.weight}
+
+
 def test_a_head_that_ends_in_a_convolution_keeps_its_logits_unturned():
     network = networks.MultiExitNetwork()
     network.stages = nn.ModuleList([nn.Sequential(nn.Conv2d(3, 4, 3), nn.Conv2d(4, 4, 3))])

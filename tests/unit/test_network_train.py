@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 import network_train
 from early_exit import datasets, networks
 from early_exit.datasets.splits import held_out
+from early_exit.errors import InputError
 from early_exit.files import write_json
 from early_exit.training.loop import _Training
 
@@ -104,6 +105,49 @@ def test_what_it_leaves(job, tmp_path):
     assert pd.read_csv(job.output.log).epoch.tolist() == [1]
     files = sorted(path.name for path in (tmp_path / "network").iterdir())
     assert files == ["network.safetensors", "training.csv"]
+
+
+OWN = """
+from torch import nn
+
+
+class Own(nn.Module):
+    def __init__(self, classes, known):
+        super().__init__()
+        self.stages = nn.ModuleList([nn.Conv2d(3, 4, 3, stride=4), nn.Conv2d(4, 4, 3)])
+        self.heads = nn.ModuleList(
+            nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, classes))
+            for stage in self.stages
+        )
+        for stage in self.stages[:known]:
+            nn.init.dirac_(stage.weight)
+            nn.init.zeros_(stage.bias)
+"""
+
+
+def freezing(job, tmp_path, known):
+    """The job, of a class that brings the weights of so many of its two stages along."""
+    (tmp_path / "own.py").write_text(OWN, encoding="utf-8")
+    name = f"{tmp_path / 'own.py'}:Own"
+    job.params.network = {"name": name, "checkpoint": None, "arguments": {"known": known}}
+    job.params.training = RECIPE | {"freeze_backbone": True}
+    return job
+
+
+def test_a_class_may_bring_its_backbone_along_and_its_heads_start_afresh(job, tmp_path):
+    network_train.main(freezing(job, tmp_path, 2))
+    network, _ = networks.load(job.output.network)
+    assert network.stages[0].weight.unique().tolist() == [0, 1]
+    torch.manual_seed(0)
+    before = networks.build(job.params.network["name"], 10, [3, 32, 32], {"known": 2})
+    for head, begun in zip(network.heads, before.heads, strict=True):
+        assert not torch.equal(head[2].weight, begun[2].weight)
+
+
+@pytest.mark.parametrize("known", [0, 1])
+def test_a_backbone_that_begins_by_chance_is_not_frozen(job, tmp_path, known):
+    with pytest.raises(InputError, match=f"stage {known + 1} begins by chance.*start_from"):
+        network_train.main(freezing(job, tmp_path, known))
 
 
 def test_a_state_stays_until_the_network_is_safe(job, tmp_path, monkeypatch):

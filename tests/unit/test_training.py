@@ -1,3 +1,5 @@
+import copy
+
 import numpy as np
 import pytest
 import torch
@@ -40,12 +42,57 @@ def test_the_same_seed_gives_the_same_weights():
     assert not torch.equal(weights(1), weights(2))
 
 
-def test_an_exit_without_weight_is_not_trained():
+def moved(network, before):
+    """The stages and heads of which a parameter changed."""
+    after = network.state_dict()
+    return sorted(
+        {key[:8].rstrip(".") for key in before if not torch.equal(before[key], after[key])}
+    )
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "muon", "sgd"])
+@pytest.mark.parametrize(
+    ("exit_weights", "trained"),
+    [
+        ((0.0, 1.0, 1.0), ["heads.1", "heads.2", "stages.0", "stages.1", "stages.2"]),
+        ((1.0, 1.0, 0.0), ["heads.0", "heads.1", "stages.0", "stages.1"]),
+    ],
+)
+def test_what_no_weight_reaches_is_not_trained_nor_decayed(optimizer, exit_weights, trained):
     network = SmallNetwork()
-    before = network.heads[0].weight.clone()
-    train(network, easy(), Recipe(1, 32, 0.02, 0.0, exit_weights=(0.0, 1.0, 1.0)), 0)
-    assert torch.equal(network.heads[0].weight, before)
-    assert not torch.equal(network.heads[1].weight, before)
+    before = copy.deepcopy(network.state_dict())
+    recipe = Recipe(1, 32, 0.02, 0.5, optimizer=optimizer, exit_weights=exit_weights)
+    train(network, easy(), recipe, 0)
+    assert moved(network, before) == trained
+
+
+def test_heads_are_as_they_were_after_the_backbone_s_epochs(monkeypatch):
+    network = SmallNetwork()
+    before = copy.deepcopy(network.state_dict())
+    left, epoch = [], _Training.epoch
+
+    def spying_epoch(self, bar):
+        epoch(self, bar)
+        left.append(moved(self.network, before))
+
+    monkeypatch.setattr(_Training, "epoch", spying_epoch)
+    train(network, easy(), Recipe(2, 32, 0.02, 0.5, optimizer="sgd", backbone_epochs=1), 0)
+    assert left[0] == ["heads.2", "stages.0", "stages.1", "stages.2"]
+    assert len(left[1]) == 6
+
+
+def test_exits_do_not_learn_from_a_final_one_without_weight():
+    with pytest.raises(InputError, match=r"training\.distillation: .* is 0"):
+        Recipe(1, 32, 0.02, 0.0, exit_weights=(1.0, 0.0), distillation=0.5)
+    # Unless it brings its weights along.
+    Recipe(1, 32, 0.02, 0.0, exit_weights=(1.0, 0.0), distillation=0.5, freeze_backbone=True)
+
+
+@pytest.mark.parametrize("setting", ["translate", "cutout"])
+def test_pixels_that_leave_nothing_of_a_picture_are_named(setting):
+    recipe = Recipe(1, 32, 0.02, 0.0, augmentation="flip_translate", **{"translate": 1, setting: 2})
+    with pytest.raises(InputError, match=rf"training\.{setting}: 2 pixels, of pictures of 2 by 2"):
+        train(SmallNetwork(), easy(), recipe, 0)
 
 
 def test_weights_that_do_not_fit_are_named():

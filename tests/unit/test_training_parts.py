@@ -136,7 +136,7 @@ def test_one_cycle_is_that_of_pytorch(steps):
 
 
 def test_one_cycle_of_one_step():
-    assert 0 < one_cycle(0, 1) <= 1
+    assert one_cycle(0, 1) == 1
 
 
 @pytest.mark.parametrize("name", ["sgd", "adamw"])
@@ -158,13 +158,23 @@ def test_biases_and_batch_norm_do_not_decay(name):
 
 def test_the_running_average_by_hand():
     network = nn.Linear(1, 1, bias=False)
-    average = running_average(network, 0.9)
+    average = running_average(network, 0.2)
     for value in (1.0, 2.0, 4.0):
         with torch.no_grad():
             network.weight.fill_(value)
         average.update_parameters(network)
-    # 1; 0.9 x 1 + 0.1 x 2 = 1.1; 0.9 x 1.1 + 0.1 x 4 = 1.39.
-    assert average.module.weight.item() == pytest.approx(1.39)
+    # 1; then by 2/11, which is below 0.2: (2 x 1 + 9 x 2) / 11 = 20/11; then by 0.2, below 3/12.
+    assert average.module.weight.item() == pytest.approx(0.2 * 20 / 11 + 0.8 * 4)
+
+
+def test_a_short_training_does_not_keep_the_weights_that_it_began_with():
+    network = nn.Linear(1, 1, bias=False)
+    average = running_average(network, 0.998)
+    for step in range(100):
+        with torch.no_grad():
+            network.weight.fill_(float(step > 0))
+        average.update_parameters(network)
+    assert average.module.weight.item() > 0.99
 
 
 def test_batch_norm_is_settled_on_what_it_sees_with_nothing_dropped():

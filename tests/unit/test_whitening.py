@@ -11,7 +11,7 @@ from early_exit.engine import Engine
 from early_exit.errors import InputError
 from early_exit.networks import MultiExitNetwork
 from early_exit.training import Recipe, train
-from early_exit.training.whitening import whiten
+from early_exit.training.whitening import _patches, whiten
 from helpers import SmallNetwork
 
 ENGINE = Engine(mean=(0.5, 0.4, 0.3), std=(0.2, 0.3, 0.4))
@@ -83,6 +83,7 @@ def test_a_picture_of_one_colour_does_no_harm():
 
 def test_many_large_pictures_are_looked_at_in_part(monkeypatch):
     monkeypatch.setattr("early_exit.training.whitening.PATCHES", 5 * 12 * 12)
+    monkeypatch.setattr("early_exit.training.whitening.PICTURES", 2)
     seen = []
     pictures = Engine.pictures
     monkeypatch.setattr(Engine, "pictures", lambda *of: seen.append(of[1]) or pictures(*of))
@@ -90,6 +91,19 @@ def test_many_large_pictures_are_looked_at_in_part(monkeypatch):
     whiten(network_of(nn.Conv2d(3, 8, 3)), images, ENGINE)
     (some,) = seen
     assert torch.equal(some, images[::10])
+
+
+def test_of_large_pictures_it_looks_at_many_but_not_at_every_place(monkeypatch):
+    monkeypatch.setattr("early_exit.training.whitening.PATCHES", 10 * 36)
+    monkeypatch.setattr("early_exit.training.whitening.PICTURES", 10)
+    # Four times as many places as patches: every other row and column.
+    patches = _patches(smooth(50), (3, 3), ENGINE)
+    assert len(patches) == 10 * 5 * 5
+
+
+def test_a_convolution_larger_than_the_pictures_is_refused():
+    with pytest.raises(InputError, match=r"training\.whitening: .*\(5, 5\) is larger .*\(4, 4\)"):
+        whiten(network_of(nn.Conv2d(3, 8, 5)), smooth(side=4), ENGINE)
 
 
 @pytest.mark.parametrize(

@@ -96,7 +96,7 @@ def cut(network: MultiExitNetwork, exit_number: int) -> MultiExitNetwork:
     if not 0 < exit_number <= len(network.heads):
         raise InputError(
             f"network: has no exit {exit_number} to be cut after; its exits are 1 to"
-            f" {len(network.heads)}"
+            f" {len(network.heads)}: choose among them in baselines.exits"
         )
     smaller = MultiExitNetwork()
     smaller.stages = nn.ModuleList([nn.Sequential(*network.stages[:exit_number])])
@@ -192,6 +192,24 @@ def load_start(network: MultiExitNetwork, path: str | os.PathLike) -> list[int]:
     _check_state(network, state, path, "use weights of it, or of its backbone, for as many classes")
     network.load_state_dict(state)
     return fresh
+
+
+def begun_by_chance(
+    network: MultiExitNetwork, again: MultiExitNetwork
+) -> tuple[list[int], list[int]]:
+    """The stages and heads, from 0, that have other weights when built ``again`` with another seed.
+
+    The rest brings its weights along, as a class that loads some.
+    """
+
+    def differing(one: nn.ModuleList, other: nn.ModuleList) -> list[int]:
+        pairs = [
+            zip(part.parameters(), built.parameters(), strict=True)
+            for part, built in zip(one, other, strict=True)
+        ]
+        return [k for k, pair in enumerate(pairs) if not all(torch.equal(a, b) for a, b in pair)]
+
+    return differing(network.stages, again.stages), differing(network.heads, again.heads)
 
 
 def _load_state(

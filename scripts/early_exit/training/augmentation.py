@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch.nn import functional
+
+from early_exit.errors import InputError
 
 # Of pictures, pixels to move by, whose turn it is to be mirrored, and what draws by chance.
 Augmentation = Callable[[torch.Tensor, int, torch.Tensor, torch.Generator], torch.Tensor]
@@ -81,6 +83,22 @@ def cut_out(images: torch.Tensor, side: int, generator: torch.Generator) -> torc
     rows, columns = inside
     square = (rows[:, :, None] & columns[:, None, :])[:, None]
     return images.masked_fill(square.to(images.device), 0)
+
+
+def check_sizes(translate: int, side: int, shape: Sequence[int]) -> None:
+    """Pictures of ``shape`` (height, width) must keep something, moved and blackened.
+
+    Raises
+    ------
+    InputError
+        One line that names the setting.
+    """
+    for name, pixels in (("translate", translate), ("cutout", side)):
+        if pixels >= min(shape):
+            raise InputError(
+                f"training.{name}: {pixels} pixels, of pictures of {shape[0]} by {shape[1]}; take"
+                " some eighth to a half of that"
+            )
 
 
 AUGMENTATIONS: dict[str, Augmentation] = {

@@ -9,10 +9,21 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+Tensors = Sequence[torch.Tensor]
+
 
 def running_average(network: nn.Module, decay: float) -> AveragedModel:
-    """An exponential average of the weights over the steps (Polyak and Juditsky 1992)."""
-    return AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(decay))
+    """An exponential average of the weights over the steps (Polyak and Juditsky 1992).
+
+    It forgets faster at first, by (1 + t) / (10 + t) after t steps while that is below ``decay``:
+    or a short training would keep the weights that it began with.
+    """
+
+    def update(averaged: Tensors, current: Tensors, steps: torch.Tensor) -> None:
+        share = min(decay, (1 + float(steps)) / (10 + float(steps)))
+        get_ema_multi_avg_fn(share)(averaged, current, steps)
+
+    return AveragedModel(network, multi_avg_fn=update)
 
 
 @torch.no_grad()

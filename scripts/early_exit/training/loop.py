@@ -19,7 +19,7 @@ from early_exit.engine import PRECISIONS, Engine
 from early_exit.errors import InputError
 from early_exit.networks import MultiExitNetwork
 from early_exit.networks.checks import check_gradients
-from early_exit.training.augmentation import AUGMENTATIONS, cut_out, turns
+from early_exit.training.augmentation import AUGMENTATIONS, check_sizes, cut_out, turns
 from early_exit.training.averaging import running_average, settle_batch_norm
 from early_exit.training.loss import JointLoss, exit_weights
 from early_exit.training.optimizers import one_cycle, optimizer, set_rate
@@ -69,18 +69,21 @@ def train(
     Raises
     ------
     InputError
-        If the weights do not fit the exits, the split is smaller than 2, the device is not there, a
-        head would not be trained, or the loss diverges.
+        If the weights do not fit the exits, the recipe not the pictures, the split is smaller than
+        2, the device is not there, a head would not be trained, or the loss diverges.
     """
     if len(data) < 2:
         raise InputError(f"training: {len(data)} samples; give the train split 2 at least")
     if device == "cuda" and not torch.cuda.is_available():
         raise InputError("training.device: no CUDA device is there; set it to cpu")
+    shape = list(data.images.shape[1:])
+    check_sizes(0 if recipe.augmentation == "none" else recipe.translate, recipe.cutout, shape[1:])
+    weights = exit_weights(recipe.exit_weights, len(network.heads))
     kept = _backbone(network, fresh) if recipe.freeze_backbone else []
     for part in kept:
         part.requires_grad_(False)
-    weights = exit_weights(recipe.exit_weights, len(network.heads))
-    check_gradients(network, weights, list(data.images.shape[1:]))
+    _check_trained(network, weights)
+    check_gradients(network, weights, shape)
     engine = Engine(device, mean=mean, std=std)
     if recipe.whitening:
         whiten(network, data.images, engine)
@@ -96,6 +99,24 @@ def train(
                 saved.save(training.state())
     training.finish()
     return pd.DataFrame(training.log)
+
+
+def _check_trained(network: MultiExitNetwork, weights: tuple[float, ...]) -> None:
+    """Of the exits that have weight, something must want to be trained."""
+    reached = set(network.parameters()) - _idle(network, weights)
+    if not any(parameter.requires_grad for parameter in reached):
+        raise InputError(
+            "training.exit_weights: only the final exit has weight, which freeze_backbone keeps as"
+            " it is; give weight to a new head"
+        )
+
+
+def _idle(network: MultiExitNetwork, weights: tuple[float, ...]) -> set[nn.Parameter]:
+    """The parameters that a loss of these weights does not depend on."""
+    trained = [head for head, weight in zip(network.heads, weights, strict=True) if weight]
+    last = max(k for k, weight in enumerate(weights) if weight)
+    reached = {p for part in (*network.stages[: last + 1], *trained) for p in part.parameters()}
+    return set(network.parameters()) - reached
 
 
 def _backbone(network: MultiExitNetwork, fresh: Collection[int]) -> list[nn.Module]:
@@ -231,6 +252,9 @@ class _Training:
         set_rate(self.optimizer, rate)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
+        for parameter in _idle(self.network, loss_of.weights):
+            # Its gradient is 0; with none it is let alone, and does not decay.
+            parameter.grad = None
         self.optimizer.step()
         if self.average:
             self.average.update_parameters(self.network)

@@ -51,7 +51,6 @@ class JointLoss:
     def __call__(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         """The loss of logits (N, K, C) and labels (N,), a mean over samples."""
         logits = logits.float()
-        teacher = (logits[:, -1].detach() / TEMPERATURE).log_softmax(dim=1)
         last = len(self.weights) - 1
         loss = logits.new_zeros(())
         for k, weight in enumerate(self.weights):
@@ -61,13 +60,13 @@ class JointLoss:
                 logits[:, k], labels, label_smoothing=self.label_smoothing
             )
             if self.distillation and k < last:
-                own = own + self.distillation * _distance(logits[:, k], teacher)
+                own = own + self.distillation * _distance(logits[:, k], logits[:, -1].detach())
             loss = loss + weight * own
         return loss
 
 
 def _distance(student: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:
     """KL of softened predictions; the square keeps the gradient's size (Hinton et al. 2015)."""
-    own = (student / TEMPERATURE).log_softmax(dim=1)
-    divergence = functional.kl_div(own, teacher, reduction="batchmean", log_target=True)
+    own, goal = ((one / TEMPERATURE).log_softmax(dim=1) for one in (student, teacher))
+    divergence = functional.kl_div(own, goal, reduction="batchmean", log_target=True)
     return TEMPERATURE**2 * divergence

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.nn.modules.conv import _ConvNd
 
 # Of the quintic that brings all singular values near 1 fast, and how often it is applied: in five
 # rounds they come to lie between 0.7 and 1.2 (Jordan et al. 2024).
@@ -76,9 +77,11 @@ def orthogonalised(matrix: torch.Tensor) -> torch.Tensor:
 def hidden_weights(network: nn.Module) -> set[nn.Parameter]:
     """The convolutions between features: not the first, which sees pictures, nor those of logits.
 
-    No linear layers: one that no normalisation follows wants to choose its length.
+    No linear layers: one that no normalisation follows wants to choose its length. And none that
+    begins at zero, since a length of zero would stay.
     """
-    convolutions = [p for p in network.parameters() if p.ndim > 2]
+    layers = [m.weight for m in network.modules() if isinstance(m, _ConvNd)]
+    convolutions = [weight for weight in layers if weight.any()]
     first = [p for p in network.stages[0].parameters() if p.ndim > 1][:1]
     last = [[p for p in head.parameters() if p.ndim > 1][-1:] for head in network.heads]
     return set(convolutions) - {*first, *(p for weights in last for p in weights)}

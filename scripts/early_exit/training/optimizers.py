@@ -65,10 +65,12 @@ def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
 
 
 def one_cycle(step: int, steps: int) -> float:
-    """The rate of step 0 .. ``steps`` - 1, as a share of the peak."""
+    """The rate of step 0 .. ``steps`` - 1, as a share of the peak, which a single step has."""
+    if steps == 1:
+        return 1.0
     top = RISE * steps - 1
     if step <= top:
-        return _cosine(FIRST, 1.0, step / top if top else 1.0)
+        return _cosine(FIRST, 1.0, step / top)
     return _cosine(1.0, LAST, (step - top) / (steps - 1 - top))
 
 

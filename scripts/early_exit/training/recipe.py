@@ -14,11 +14,11 @@ class Recipe:
     Attributes
     ----------
     epochs, batch_size
-        Passes over the train split, and samples a step.
+        Passes over the train split, and samples a step, about: a pass is dealt into equal steps.
     learning_rate, weight_decay
         Peak rate of the cycle, and decay of weights; biases and batch norm do not decay.
     optimizer
-        ``adamw`` (Loshchilov and Hutter 2019) or ``sgd`` with Nesterov momentum 0.9.
+        A name in :data:`early_exit.training.optimizers.OPTIMIZERS`.
     exit_weights
         Weight of each exit's loss; ``None`` weighs all alike.
     label_smoothing
@@ -46,7 +46,8 @@ class Recipe:
     Raises
     ------
     InputError
-        If no epoch is left for training jointly, or the backbone is to be trained and kept.
+        If no epoch is left for training jointly, weights would be both kept and replaced, or exits
+        would learn from a final one that is not trained.
     """
 
     epochs: int
@@ -73,7 +74,15 @@ class Recipe:
                 f"training.backbone_epochs: {self.backbone_epochs} of {self.epochs} epochs; leave"
                 " one at least for training all exits jointly"
             )
-        if self.backbone_epochs and self.freeze_backbone:
+        if self.freeze_backbone:
+            for name in ("backbone_epochs", "whitening"):
+                if getattr(self, name):
+                    raise InputError(
+                        f"training.freeze_backbone: {name} changes it; set one of them only"
+                    )
+        final_untrained = self.exit_weights and not self.exit_weights[-1]
+        if self.distillation and final_untrained and not self.freeze_backbone:
             raise InputError(
-                "training.freeze_backbone: backbone_epochs trains it; set one of them only"
+                "training.distillation: the exits would learn from the final one, whose weight in"
+                " training.exit_weights is 0; give it some, or set distillation to 0"
             )

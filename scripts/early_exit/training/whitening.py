@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import nn
 
@@ -9,8 +11,10 @@ from early_exit.engine import Engine
 from early_exit.errors import InputError
 from early_exit.networks import MultiExitNetwork
 
-# How many patches are looked at, about, and what keeps faint directions from being blown up.
+# How many patches are looked at, about, in how many pictures at least, and what keeps faint
+# directions from being blown up.
 PATCHES = 500_000
+PICTURES = 100
 EPSILON = 5e-4
 
 
@@ -36,10 +40,17 @@ def whiten(network: MultiExitNetwork, images: torch.Tensor, engine: Engine) -> N
     Raises
     ------
     InputError
-        If the first stage has no convolution over all channels of the pictures.
+        If the first stage has no convolution over all channels of the pictures, or a larger one
+        than they are.
     """
     convolution = _first_convolution(network, images.shape[1])
-    patches = _patches(images, convolution.kernel_size, engine)
+    size, shape = tuple(convolution.kernel_size), tuple(images.shape[2:])
+    if size[0] > shape[0] or size[1] > shape[1]:
+        raise InputError(
+            f"training.whitening: the first convolution of {size} is larger than the pictures,"
+            f" {shape}; set it to false"
+        )
+    patches = _patches(images, size, engine)
     variances, directions = torch.linalg.eigh(torch.cov(patches.T).double())
     filters = (directions / (variances + EPSILON).sqrt()).T.flip(0).float()
     filters = filters[: convolution.out_channels // 2].reshape(-1, *convolution.weight.shape[1:])
@@ -48,10 +59,14 @@ def whiten(network: MultiExitNetwork, images: torch.Tensor, engine: Engine) -> N
 
 def _patches(images: torch.Tensor, size: tuple[int, ...], engine: Engine) -> torch.Tensor:
     """Patches of so many rows and columns, scaled, shape (P, channels x rows x columns)."""
-    wanted = max(2, PATCHES // (images.shape[2] * images.shape[3]))
+    places = images.shape[2] * images.shape[3]
+    wanted = max(PICTURES, PATCHES // places)
     some = images[:: max(1, len(images) // wanted)].cpu()
     pictures = Engine(mean=engine.mean, std=engine.std).pictures(some)
-    patches = pictures.unfold(2, size[0], 1).unfold(3, size[1], 1).permute(0, 2, 3, 1, 4, 5)
+    # In large pictures, not at every place.
+    apart = max(1, math.ceil(math.sqrt(wanted * places / PATCHES)))
+    patches = pictures.unfold(2, size[0], apart).unfold(3, size[1], apart)
+    patches = patches.permute(0, 2, 3, 1, 4, 5)
     return patches.reshape(-1, images.shape[1] * size[0] * size[1])
 
 
