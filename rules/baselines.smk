@@ -28,7 +28,7 @@ rule train_baseline:
         gpu=gpus("training"),
     params:
         code=code("network_train", "networks.{network[name]}", "datasets.{dataset[name]}"),
-        network=setting("network"),
+        network=trained_network,
         dataset=dataset,
         training=recipe,
         seed=setting("seed"),

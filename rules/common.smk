@@ -1,6 +1,5 @@
 # What the rules share: the checked configuration, and the parameters that tell Snakemake when a
 # stage is out of date. Functions only; the rules are in the files named after the stages.
-import json
 import os
 import re
 import sys
@@ -25,6 +24,7 @@ from early_exit.checksums import checksum
 from early_exit.configuration import check_keys, configure
 from early_exit.datasets import check_settings
 from early_exit.errors import InputError
+from early_exit.files import read_json
 from early_exit.fingerprint import fingerprint
 from early_exit.foreign_files import holds_logits, side_file
 from early_exit.network_file import network_file
@@ -152,7 +152,10 @@ def held(wildcards):
         )
     place = Path(own).resolve()
     notes = Path(".snakemake/checksums") / f"{crc32(str(place).encode()):08x}.json"
-    return checksum(place, notes)
+    try:
+        return checksum(place, notes)
+    except InputError as error:
+        sys.exit(f"error: config: experiments.{wildcards.experiment}.dataset.path: {error}")
 
 
 # What depends on `input` is not compared with the last run: a job works with it, but the same files
@@ -165,6 +168,12 @@ def mirrors(wildcards, input):
 def data_dir(wildcards, input):
     """Where the data lies, at a path of its own or with all others; not part of its identity."""
     return experiment(wildcards)["dataset"]["path"] or str(CONFIGURATION.data_dir)
+
+
+def trained_network(wildcards):
+    """What is trained; a checkpoint, which may be shipped from that very training, is not part."""
+    own = experiment(wildcards)["network"]
+    return {k: v for k, v in own.items() if k != "checkpoint"}
 
 
 def recipe(wildcards):
@@ -308,12 +317,24 @@ def stated(*figures):
     return value
 
 
+def outdated(summary):
+    """Whether what a summary is made from was made again after it, as by a run up to one stage."""
+    made = summary.stat().st_mtime
+    folders = ("network", "exits", "cost", "calibration", "selection", "evaluation")
+    files = [file for folder in folders for file in (summary.parent / folder).glob("*.*")]
+    return any(file.stat().st_mtime > made for file in files)
+
+
 def headlines():
-    """What each experiment that is run came to, a line each, where its summary is there."""
+    """What each experiment came to, a line each, where its summary is there and of this state."""
     for name in CONFIGURATION.run:
         path = Path("results") / name / "summary.json"
-        if path.exists():
-            summary = json.loads(path.read_text())
+        if path.exists() and not outdated(path):
+            try:
+                summary = read_json(path, ["selected", "static"])
+            except InputError as error:
+                yield f"{name}: {error}"
+                continue
             own, whole = summary["selected"], summary["static"]
             if summary.get("simulated"):
                 cost = f"by the records, {saved(own, whole)}"
@@ -527,20 +548,34 @@ def replicate_summaries(wildcards):
 
 def checkpoint_stem(wildcards):
     """Where a trained network is shipped to, without a suffix: by its network and data set."""
-    own = experiment(wildcards)
+    return stem_of(experiment(wildcards))
+
+
+def stem_of(own):
+    """As `checkpoint_stem`, by the experiment's settings."""
     # Of a file of the user's, the class.
     network = own["network"]["name"].rpartition(":")[2]
     return f"checkpoints/{network}-{own['dataset']['name']}"
 
 
 def shipped(wildcards):
-    """What says that each experiment that is run was shipped; each must train its network."""
+    """What says that each experiment that is run was shipped; each must train its network.
+
+    And each to a place of its own.
+    """
     refuse_records("ship")
+    stems = {}
     for name in CONFIGURATION.run:
         if not re.fullmatch(TRAINED, name):
             sys.exit(
                 f"error: ship: {name} does not train its network, it has a checkpoint; --config"
                 f" run={name}@0 does"
+            )
+        stem = stem_of(CONFIGURATION.experiment(name))
+        if stems.setdefault(stem, name) != name:
+            sys.exit(
+                f"error: ship: {stems[stem]} and {name} would both go to {stem}; ship one of them"
+                " (--config run=...)"
             )
     return each("results/{experiment}/network/shipped.json")
 

@@ -54,6 +54,8 @@ rule record_shard:
     resources:
         gpu=gpus("inference"),
     params:
+        # Shards are whole batches: with another size they begin and end elsewhere.
+        batch_size=setting("inference/batch_size"),
         code=code("exits", "networks.{network[name]}", "datasets.{dataset[name]}"),
         dataset=dataset,
         logits=keeps_logits,

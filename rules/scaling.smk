@@ -25,7 +25,7 @@ rule measure_scaling:
     conda:
         "../envs/analysis.yaml"
     # All of them: what runs beside it would be measured too.
-    threads: all_cores()
+    threads: alone("inference/threads")
     params:
         code=code_of_methods("scaling", "study/methods"),
         methods=setting("study/methods"),

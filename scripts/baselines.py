@@ -4,16 +4,10 @@ from early_exit import datasets, networks
 from early_exit.baselines import against_smaller, policies_of_budgets
 from early_exit.errors import InputError
 from early_exit.files import sha256, write_table
-from early_exit.records import check_same_origin
-from stage_runner import (
-    costs_of,
-    identity_of,
-    read_manifest,
-    read_seen,
-    read_split,
-    ready_to_run,
-    run_stage,
-)
+from early_exit.origin import check_same_origin
+from stage_engine import ready_to_run
+from stage_inputs import costs_of, identity_of, read_seen, read_split
+from stage_runner import read_manifest, run_stage
 
 
 def main(snakemake):

@@ -3,7 +3,8 @@
 from early_exit.calibration import calibrate
 from early_exit.files import write_table
 from early_exit.targets import Target
-from stage_runner import costs_of, identity_of, read_seen, run_stage
+from stage_inputs import costs_of, identity_of, read_seen
+from stage_runner import run_stage
 
 
 def main(snakemake):

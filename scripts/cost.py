@@ -7,8 +7,9 @@ import torch
 from early_exit import networks
 from early_exit.cost import price
 from early_exit.files import sha256, write_json, write_table
-from early_exit.records import check_same_origin
-from stage_runner import read_manifest, ready_to_run, run_stage
+from early_exit.origin import check_same_origin
+from stage_engine import ready_to_run
+from stage_runner import read_manifest, run_stage
 
 
 def main(snakemake):

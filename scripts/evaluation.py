@@ -16,19 +16,12 @@ from early_exit.evaluation import (
 )
 from early_exit.files import read_json, replacing, sha256, write_json, write_table
 from early_exit.inference import run_policy
+from early_exit.origin import check_same_origin
 from early_exit.policy import Policy
-from early_exit.records import check_same_origin
 from early_exit.timing import time_policy
-from stage_runner import (
-    costs_of,
-    identity_of,
-    origin,
-    read_manifest,
-    read_split,
-    ready_to_run,
-    run_stage,
-    warn,
-)
+from stage_engine import ready_to_run
+from stage_inputs import costs_of, identity_of, origin, read_split
+from stage_runner import read_manifest, run_stage, warn
 
 
 def main(snakemake):

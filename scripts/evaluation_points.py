@@ -3,9 +3,10 @@
 from early_exit.evaluation import points_on_test
 from early_exit.files import read_json, read_table, write_table
 from early_exit.operating_point import OperatingPoint
+from early_exit.origin import check_same_origin
 from early_exit.policy import Policy
-from early_exit.records import check_same_origin
-from stage_runner import costs_of, identity_of, origin, read_split, run_stage
+from stage_inputs import costs_of, identity_of, origin, read_split
+from stage_runner import run_stage
 
 
 def main(snakemake):

@@ -9,9 +9,10 @@ from early_exit.evaluation import (
     simulated,
 )
 from early_exit.files import read_json, replacing, write_json, write_table
+from early_exit.origin import check_same_origin
 from early_exit.policy import Policy
-from early_exit.records import check_same_origin
-from stage_runner import costs_of, identity_of, origin, read_manifest, read_split, run_stage
+from stage_inputs import costs_of, identity_of, origin, read_split
+from stage_runner import read_manifest, run_stage
 
 
 def main(snakemake):

@@ -6,7 +6,8 @@ from early_exit import datasets, networks, shards
 from early_exit.engine import Engine, scaling
 from early_exit.extraction import all_exits
 from early_exit.files import sha256
-from early_exit.records import check_same_origin, from_logits, write_records
+from early_exit.origin import check_same_origin
+from early_exit.records import from_logits, write_records
 from stage_runner import read_manifest, run_stage, use_threads
 
 
@@ -20,7 +21,9 @@ def main(snakemake):
     inference = params.inference
     place = {name: int(n) for name, n in wildcards.items() if name in ("shard", "shards")}
     if place:
-        data = data.part(shards.rows(len(data), inference["batch_size"], **place))
+        whole = len(data)
+        data = data.part(shards.rows(whole, inference["batch_size"], **place))
+        place["samples"] = whole
     # The records are the reference: in full precision, whatever the policy is run with.
     engine = Engine(inference["device"], "fp32", inference["memory_format"], **scaling(manifest))
     logits = all_exits(network, data.images, inference["batch_size"], engine)

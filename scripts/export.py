@@ -6,8 +6,9 @@ from pathlib import Path
 from early_exit import networks
 from early_exit.export import GRAPHS, export
 from early_exit.files import read_json, sha256
-from early_exit.records import check_same_origin
-from stage_runner import origin, read_manifest, run_stage
+from early_exit.origin import check_same_origin
+from stage_inputs import origin
+from stage_runner import read_manifest, run_stage
 
 
 def main(snakemake):

@@ -12,10 +12,12 @@ from early_exit.errors import InputError
 from early_exit.export_check import agreement, time_both
 from early_exit.files import read_json, sha256, write_json
 from early_exit.inference import run_policy
+from early_exit.origin import check_same_origin
 from early_exit.outcomes import Outcomes
 from early_exit.policy import Policy
-from early_exit.records import check_same_origin
-from stage_runner import origin, read_manifest, read_split, ready_to_run, run_stage
+from stage_engine import ready_to_run
+from stage_inputs import origin, read_split
+from stage_runner import read_manifest, run_stage
 
 
 def main(snakemake):
@@ -38,7 +40,7 @@ def main(snakemake):
     images = datasets.load(params.data_dir, "test", params.dataset).images
     batch_size = inference["batch_size"]
     run = run_policy(network, policy, images, batch_size, engine, waits)
-    own = Outcomes(*runner.run(images.numpy(), batch_size))
+    own = run_export(runner.run, images, batch_size)
     found = agreement(policy, records, run, own)
     logging.info("Export against torch: %s", found)
     if found.different:
@@ -61,6 +63,13 @@ def main(snakemake):
             "identity": {k: v for k, v in exported["identity"].items() if k != "split"},
         },
     )
+
+
+def run_export(run, images, batch_size):
+    """What the export's `run` gives for pictures, a batch at a time: all may not fit in memory."""
+    starts = range(0, len(images), batch_size)
+    found = [run(images[start : start + batch_size].numpy(), batch_size) for start in starts]
+    return Outcomes(*(np.concatenate(parts) for parts in zip(*found, strict=True)))
 
 
 def runner_of(folder, threads):

@@ -1,9 +1,11 @@
 """Stage figures: draw each figure from the tables that the job was given."""
 
+from pathlib import Path
+
 from early_exit.figures import save
 from early_exit.files import read_json, read_table
-from early_exit.records import check_same_origin
-from stage_runner import figures_folder, run_stage
+from early_exit.origin import check_same_origin
+from stage_runner import run_stage
 
 
 def main(snakemake):
@@ -17,7 +19,7 @@ def main(snakemake):
     check_same_origin(*zip(snakemake.input, made_by, strict=True))
     tables["experiment"] = snakemake.wildcards.experiment
     for name in snakemake.params.figures:
-        save(name, tables, figures_folder(snakemake.output))
+        save(name, tables, Path(snakemake.output[0]).parent)
 
 
 if __name__ == "__main__":

@@ -3,8 +3,9 @@
 from early_exit.files import read_table, write_table
 from early_exit.frontier import on_test
 from early_exit.operating_point import OperatingPoint
-from early_exit.records import check_same_origin
-from stage_runner import costs_of, identity_of, origin, read_seen, run_stage
+from early_exit.origin import check_same_origin
+from stage_inputs import costs_of, identity_of, origin, read_seen
+from stage_runner import run_stage
 
 
 def main(snakemake):

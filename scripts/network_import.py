@@ -6,7 +6,7 @@ from pathlib import Path
 from early_exit import networks
 from early_exit.downloads import fetch
 from early_exit.files import alone, sha256
-from stage_runner import read_manifest, run_stage
+from stage_runner import read_manifest, run_stage, warn
 
 
 def main(snakemake):
@@ -17,6 +17,12 @@ def main(snakemake):
         settings["name"], manifest["classes"], manifest["shape"], settings.get("arguments")
     )
     networks.load_checkpoint(network, path)
+    if networks.trained_on(path) not in (None, manifest["digest"]):
+        warn(
+            f"{path} was trained on other data, or on another split of them: if it has seen what"
+            " it is calibrated or tested on here, its figures are too good; keep"
+            " dataset.calibration, dataset.test and dataset.split_seed as they were in training"
+        )
     identity = {
         **networks.described(settings),
         "classes": manifest["classes"],

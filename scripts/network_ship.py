@@ -11,8 +11,9 @@ from early_exit.card import make_card, markdown
 from early_exit.cost import count_macs
 from early_exit.errors import InputError
 from early_exit.files import read_json, read_table, replacing, sha256, write_json
-from early_exit.records import check_same_origin
-from stage_runner import read_manifest, read_split, run_stage
+from early_exit.origin import check_same_origin
+from stage_inputs import read_split
+from stage_runner import read_manifest, run_stage
 
 # What may be kept in version control.
 MOST_BYTES = 10_000_000

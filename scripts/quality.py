@@ -1,9 +1,10 @@
 """Stage quality: how far each exit's probabilities can be trusted, on the test split."""
 
 from early_exit.files import read_json, write_table
+from early_exit.origin import check_same_origin
 from early_exit.quality import of_exits
-from early_exit.records import check_same_origin
-from stage_runner import identity_of, origin, read_split, run_stage
+from stage_inputs import identity_of, origin, read_split
+from stage_runner import run_stage
 
 
 def main(snakemake):

@@ -2,7 +2,8 @@
 
 from early_exit.files import sha256, write_json, write_table
 from early_exit.foreign_costs import read_foreign_costs
-from stage_runner import read_described, run_stage
+from stage_inputs import read_described
+from stage_runner import run_stage
 
 
 def main(snakemake):

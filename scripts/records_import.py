@@ -4,7 +4,8 @@ from dataclasses import replace
 
 from early_exit.foreign import read_foreign
 from early_exit.records import write_records
-from stage_runner import read_described, run_stage
+from stage_inputs import read_described
+from stage_runner import run_stage
 
 
 def main(snakemake):

@@ -1,9 +1,10 @@
 """Stage replication: the published figures, reproduced with their arithmetic, and corrected."""
 
 from early_exit.files import write_table
-from early_exit.records import check_same_origin
+from early_exit.origin import check_same_origin
 from early_exit.replication import replicate
-from stage_runner import identity_of, read_split, run_stage
+from stage_inputs import identity_of, read_split
+from stage_runner import run_stage
 
 
 def main(snakemake):

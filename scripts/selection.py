@@ -2,17 +2,11 @@
 
 from early_exit.files import read_json, read_table, write_json
 from early_exit.operating_point import OperatingPoint, simulate
+from early_exit.origin import check_same_origin
 from early_exit.policy_file import describe
-from early_exit.records import check_same_origin
 from early_exit.selection import Criterion, choose, with_whole_network
-from stage_runner import (
-    costs_of,
-    identity_of,
-    origin,
-    read_manifest,
-    read_seen,
-    run_stage,
-)
+from stage_inputs import costs_of, identity_of, origin, read_seen
+from stage_runner import read_manifest, run_stage
 
 
 def main(snakemake):

@@ -2,23 +2,17 @@
 
 from early_exit import datasets, networks
 from early_exit.files import read_json, sha256, write_json, write_table
+from early_exit.origin import check_same_origin
 from early_exit.policy import Policy
-from early_exit.records import check_same_origin
 from early_exit.speed import (
     policies_across,
     predicted_against_measured,
     speed_table,
     time_as_published,
 )
-from stage_runner import (
-    costs_of,
-    identity_of,
-    origin,
-    read_manifest,
-    read_split,
-    ready_to_run,
-    run_stage,
-)
+from stage_engine import ready_to_run
+from stage_inputs import costs_of, identity_of, origin, read_split
+from stage_runner import read_manifest, run_stage
 
 
 def main(snakemake):

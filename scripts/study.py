@@ -1,10 +1,12 @@
 """Stage study, first part: every method on many splits of the pooled records, by one measure."""
 
 from early_exit.files import write_table
-from early_exit.policy import RECORDED, ExitRule, whole_network
-from early_exit.records import check_same_origin
+from early_exit.origin import check_same_origin
+from early_exit.policy import ExitRule, whole_network
 from early_exit.study import asked, compare, pool
-from stage_runner import costs_of, identity_of, origin, read_split, run_stage
+from early_exit.uncertainty import RECORDED
+from stage_inputs import costs_of, identity_of, origin, read_split
+from stage_runner import run_stage
 
 
 def main(snakemake):

@@ -3,7 +3,7 @@
 import pandas as pd
 
 from early_exit.files import read_table, write_table
-from early_exit.records import check_same_origin
+from early_exit.origin import check_same_origin
 from early_exit.study import summarise
 from stage_runner import run_stage
 

@@ -1,9 +1,10 @@
 """Stage summary: an experiment's headline figures, gathered."""
 
 from early_exit.files import read_json, write_json
-from early_exit.records import check_same_origin
+from early_exit.origin import check_same_origin
 from early_exit.summary import summarise
-from stage_runner import identity_of, origin, read_manifest, read_split, run_stage
+from stage_inputs import identity_of, origin, read_split
+from stage_runner import read_manifest, run_stage
 
 
 def main(snakemake):

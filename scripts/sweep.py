@@ -4,10 +4,11 @@ import numpy as np
 import pandas as pd
 
 from early_exit.files import read_table, write_table
+from early_exit.origin import check_same_origin
 from early_exit.policy import ExitRule
-from early_exit.records import check_same_origin
 from early_exit.sweep import Counts, count, cutoffs, priced, threshold_grid
-from stage_runner import costs_of, made_from, origin, pieces_seen, run_stage
+from stage_inputs import costs_of, made_from, origin, pieces_seen
+from stage_runner import run_stage
 
 
 def main(snakemake):

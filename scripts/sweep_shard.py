@@ -4,7 +4,8 @@ import numpy as np
 import pandas as pd
 
 from early_exit.files import write_table
-from stage_runner import made_from, pieces_seen, run_stage
+from stage_inputs import made_from, pieces_seen
+from stage_runner import run_stage
 from sweep import count_pieces, thresholds
 
 

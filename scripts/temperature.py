@@ -2,7 +2,8 @@
 
 from early_exit.files import write_json
 from early_exit.temperature import fit, negative_log_likelihood
-from stage_runner import identity_of, read_split, run_stage
+from stage_inputs import identity_of, read_split
+from stage_runner import run_stage
 
 
 def main(snakemake):

@@ -10,11 +10,12 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from tqdm import tqdm
 
+from early_exit.errors import InputError
 from early_exit.files import replacing, sha256
 
 # More than this shows a bar.
@@ -29,23 +30,41 @@ def checksum(path: Path, notes: Path) -> str:
     notes
         A file for what is known, in a folder that need not be there. Where it cannot be written,
         everything is read each time.
+
+    Raises
+    ------
+    InputError
+        If a file cannot be read.
     """
     known = _read(notes)
     found, unread = {}, []
     for name, place in _below(path):
-        stat = place.stat()
+        with _told_of(place):
+            stat = place.stat()
         own = known.get(name)
         seen = [stat.st_size, stat.st_mtime_ns]
         found[name] = [*seen, own[2] if own and own[:2] == seen else ""]
         unread += [] if found[name][2] else [(name, place)]
     quiet = None if len(unread) > MANY else True
     for name, place in tqdm(unread, f"reading {path}", unit="file", disable=quiet):
-        found[name][2] = sha256(place)
+        with _told_of(place):
+            found[name][2] = sha256(place)
     if found != known:
         with suppress(OSError), replacing(notes) as temporary:
             temporary.write_text(json.dumps(found), encoding="utf-8")
     lines = "".join(f"{name}\n{own[2]}\n" for name, own in sorted(found.items()))
     return hashlib.sha256(lines.encode(errors="surrogateescape")).hexdigest()
+
+
+@contextmanager
+def _told_of(place: Path) -> Iterator[None]:
+    """What the system refuses of a file, in one line."""
+    try:
+        yield
+    except OSError as error:
+        gone = isinstance(error, FileNotFoundError) and place.is_symlink()
+        what = "a link to nothing" if gone else "cannot be read"
+        raise InputError(f"{place}: {what} ({error.strerror}); mend it, or take it away") from error
 
 
 def _below(path: Path) -> Iterator[tuple[str, Path]]:

@@ -189,9 +189,9 @@ def _without_nulls(config: dict[str, Any]) -> dict[str, Any]:
 
 
 def _check_yaml(value: Any, where: str) -> None:
-    """Refuse what YAML can say and a schema cannot: keys that are no texts, and .nan."""
-    if isinstance(value, float) and math.isnan(value):
-        raise InputError(f"config: {where}: nan, but must be a number")
+    """Refuse what YAML can say and a schema cannot: keys that are no texts, .nan and .inf."""
+    if isinstance(value, float) and not math.isfinite(value):
+        raise InputError(f"config: {where}: {value}, but must be a finite number")
     items = value.items() if isinstance(value, dict) else ()
     for key, own in enumerate(value) if isinstance(value, list) else items:
         if isinstance(value, dict) and not isinstance(key, str):

@@ -18,8 +18,9 @@ import pandas as pd
 from scipy.stats import chi2, hypergeom, ks_2samp
 
 from early_exit.errors import InputError
+from early_exit.origin import check_same_origin
 from early_exit.policy import Policy
-from early_exit.records import UNKNOWN, Records, check_same_origin
+from early_exit.records import UNKNOWN, Records
 from early_exit.risk import broken_drop_p_value, broken_error_p_value
 
 ALPHA = 0.01

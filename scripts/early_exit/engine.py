@@ -59,7 +59,14 @@ class Engine:
         return PRECISIONS[self.precision]
 
     def ready(self, network: MultiExitNetwork) -> MultiExitNetwork:
-        """The network in evaluation mode, moved to the device in place."""
+        """The network in evaluation mode, moved to the device in place.
+
+        On CUDA full precision is set for the process: there torch lets convolutions round to ten
+        bits by default (TF32), differently in batches of other sizes.
+        """
+        if self.device == "cuda" and self.precision == "fp32":
+            torch.backends.cudnn.allow_tf32 = False
+            torch.backends.cuda.matmul.allow_tf32 = False
         return network.eval().to(
             self.device, self.dtype, memory_format=MEMORY_FORMATS[self.memory_format]
         )

@@ -3,7 +3,8 @@
 The chosen policy is run on the test split, samples leaving the batch, and compared with the
 simulation from the records, sample by sample. Both compute in single precision but in batches of
 other sizes, so sums may differ in the last digits: a sample whose uncertainty lies within
-``TIE`` of a threshold on its way is a tie, and is counted apart.
+``TIE`` of a threshold on its way, up to where one of the two let it go, is a tie, and is counted
+apart.
 """
 
 from __future__ import annotations
@@ -42,6 +43,11 @@ class Agreement:
     ties: int
     different: int
 
+    @classmethod
+    def of(cls, equal: np.ndarray, near: np.ndarray) -> Agreement:
+        """Of samples (N,) that are equal, and of which those that are not may be ties if near."""
+        return cls(int(equal.sum()), int((~equal & near).sum()), int((~equal & ~near).sum()))
+
 
 def compare(policy: Policy, records: Records, run: Outcomes, tie: float = TIE) -> Agreement:
     """Count the samples for which the run and the simulation agree in exit and class.
@@ -59,8 +65,18 @@ def compare(policy: Policy, records: Records, run: Outcomes, tie: float = TIE) -
     taken = policy.exits_taken(uncertainty)
     rows = np.arange(len(records))
     equal = (run.exit == taken) & (run.prediction == records.prediction[rows, taken])
-    tied = ~equal & near_threshold(policy, uncertainty, tie).any(axis=1)
-    return Agreement(int(equal.sum()), int(tied.sum()), int((~equal & ~tied).sum()))
+    return Agreement.of(equal, near_on_the_way(policy, uncertainty, run.exit, taken, tie))
+
+
+def near_on_the_way(
+    policy: Policy, uncertainty: np.ndarray, one: np.ndarray, other: np.ndarray, tie: float = TIE
+) -> np.ndarray:
+    """Shape (N,), whether a sample was near a threshold until it left, at the exit one or other.
+
+    Behind the earlier of the two nothing can part them any more.
+    """
+    on_its_way = np.arange(policy.exits - 1) <= np.minimum(one, other)[:, None]
+    return (near_threshold(policy, uncertainty, tie) & on_its_way).any(axis=1)
 
 
 def near_threshold(policy: Policy, uncertainty: np.ndarray, tie: float = TIE) -> np.ndarray:

@@ -10,7 +10,7 @@ import torch
 
 from early_exit.engine import Engine
 from early_exit.errors import InputError
-from early_exit.evaluation import Agreement, near_threshold
+from early_exit.evaluation import Agreement, near_on_the_way
 from early_exit.inference import EarlyExitRunner
 from early_exit.networks import MultiExitNetwork
 from early_exit.outcomes import Outcomes
@@ -39,8 +39,7 @@ def agreement(policy: Policy, records: Records, one: Outcomes, other: Outcomes) 
         )
     uncertainty = records.uncertainty(policy.measure, policy.temperatures).astype(np.float64)
     equal = (one.exit == other.exit) & (one.prediction == other.prediction)
-    tied = ~equal & near_threshold(policy, uncertainty).any(axis=1)
-    return Agreement(int(equal.sum()), int(tied.sum()), int((~equal & ~tied).sum()))
+    return Agreement.of(equal, near_on_the_way(policy, uncertainty, one.exit, other.exit))
 
 
 def time_both(

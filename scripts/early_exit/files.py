@@ -156,7 +156,9 @@ def read_table(path: str | os.PathLike, columns: list[str]) -> Any:
         raise InputError(_broken(path))
     # A class may be called 007, or NA.
     names = {"dtype": {"class_name": str}, "keep_default_na": False, "na_values": [""]}
-    table = pd.read_csv(io.StringIO(text), **names)
+    # pandas' own reader may be off by the last bit, and who is tied with a threshold would leave.
+    exact = {name: float for name in rows[0].split(",") if name.startswith("threshold_")}
+    table = pd.read_csv(io.StringIO(text), converters=exact, **names)
     table.attrs["identity"] = dict(pair.split("=", 1) for pair in made_by.split())
     missing = [name for name in columns if name not in table.columns]
     if missing:

@@ -3,7 +3,8 @@
 Snakemake sees an edit in a script, but none in a module that the script imports, and takes a fresh
 checkout for a change. This fingerprint is a parameter of every rule instead: it changes with the
 logic of the script or of any local module that it imports, directly or through others, and with
-nothing else. Comments, docstrings, blank lines and times of files do not count.
+nothing else. Comments, docstrings, blank lines and times of files do not count, nor does what is
+imported for type checkers alone.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
+FOR_CHECKERS = ("TYPE_CHECKING", "typing.TYPE_CHECKING")
 DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 
 
@@ -83,7 +85,7 @@ def _imports(path: Path) -> list[str]:
 
 
 def _imported_names(tree: ast.AST) -> Iterator[str]:
-    for node in ast.walk(tree):
+    for node in _that_runs(tree):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -92,6 +94,16 @@ def _imported_names(tree: ast.AST) -> Iterator[str]:
             yield node.module
             # What is imported from a package may be a module of it.
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def _that_runs(tree: ast.AST) -> Iterator[ast.AST]:
+    """All nodes, as ``ast.walk`` gives them, but for those under ``if TYPE_CHECKING``."""
+    waiting = [tree]
+    while waiting:
+        node = waiting.pop()
+        yield node
+        for_checkers = isinstance(node, ast.If) and ast.unparse(node.test) in FOR_CHECKERS
+        waiting += node.orelse if for_checkers else ast.iter_child_nodes(node)
 
 
 @cache

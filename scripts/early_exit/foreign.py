@@ -33,12 +33,12 @@ import pyarrow.parquet as pq
 
 from early_exit.errors import InputError
 from early_exit.foreign_files import is_parquet
+from early_exit.origin import check_same_origin
 from early_exit.records import (
     METADATA_KEY,
     UNKNOWN,
     Records,
     check_labels,
-    check_same_origin,
     from_given,
     from_logits,
     read_records,
@@ -106,8 +106,8 @@ def read_foreign(
     if kind == "given":
         return _given(columns, index, identity, where)
     if kind == "logits":
-        return _logits(columns, index, identity, where, classes)
-    return _entropies(columns, index, identity, where, classes)
+        return _logits(columns, index, identity, where, classes, labelled)
+    return _entropies(columns, index, identity, where, classes, labelled)
 
 
 def describe(
@@ -174,6 +174,8 @@ def describe(
             f"records.class_names: {len(class_names)} names, but the records {has}; name each class"
             " in the order of its number, or leave the names out"
         )
+    if broken := [name for name in class_names or () if "\n" in name or "\r" in name]:
+        raise InputError(f"records.class_names: {broken[0]!r} has a line break; rename it")
     manifest = {
         "dataset": "records",
         "classes": classes,
@@ -274,7 +276,8 @@ def _of_table(table: pa.Table, where: str) -> dict[str, np.ndarray]:
 def _column(table: pa.Table, name: str, where: str) -> np.ndarray:
     """A column as an array: (N,), or (N, C) of lists."""
     column = table[name].combine_chunks()
-    if pa.types.is_fixed_size_list(column.type) or pa.types.is_list(column.type):
+    kinds = (pa.types.is_fixed_size_list, pa.types.is_list, pa.types.is_large_list)
+    if any(is_kind(column.type) for is_kind in kinds):
         lengths = set(column.value_lengths().to_pylist())
         flat = column.flatten()
         if len(lengths) > 1 or flat.null_count:
@@ -307,12 +310,13 @@ def _logits(
     identity: dict[str, Any],
     where: str,
     classes: int | None,
+    whole: bool,
 ) -> Records:
     logits = _numbers(columns["logits"], 3, "logits", "(N, K, C)", where)
     if classes is not None and logits.shape[2] != classes:
         raise InputError(
             f"{where}: logits of {logits.shape[2]} classes, but {classes} are expected, by"
-            " records.class_names or the other split"
+            " records.class_names or the other records"
         )
     _check_classes(logits.shape[2], where)
     with np.errstate(over="ignore"):
@@ -321,8 +325,8 @@ def _logits(
         raise InputError(f"{where}: a logit is too large for single precision; scale them")
     if "labels" in columns:
         label = _whole_numbers(columns["labels"], (len(logits),), "labels", where)
-        check_labels(label, logits.shape[2], where, whole=True)
-        return from_logits(index, label, logits, identity)
+        check_labels(label, logits.shape[2], where, whole=whole)
+        return from_logits(index, label, logits, identity, whole=whole)
     unknown = np.full(len(logits), UNKNOWN)
     return from_logits(index, unknown, logits, identity, whole=False, labelled=False)
 
@@ -333,6 +337,7 @@ def _entropies(
     identity: dict[str, Any],
     where: str,
     classes: int | None,
+    whole: bool,
 ) -> Records:
     entropy = _numbers(columns["entropy"], 2, "entropy", "(N, K)", where)
     prediction = _whole_numbers(columns["prediction"], entropy.shape, "prediction", where)
@@ -347,7 +352,7 @@ def _entropies(
             " classes (numbers from 0)"
         )
     if "labels" in columns:
-        check_labels(label, known, where, whole=True)
+        check_labels(label, known, where, whole=whole)
     if entropy.min() < 0 or entropy.max() > math.log(known) + ROUNDING:
         raise InputError(
             f"{where}: entropies from {entropy.min():.4g} to {entropy.max():.4g}, but those of"

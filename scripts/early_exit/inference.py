@@ -74,6 +74,9 @@ class EarlyExitRunner:
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """As a call, for many batches; the results are those of all of them, in order."""
         self.gone, samples = [], 0
+        for queue in self.queues or ():
+            # What a run that broke off has left.
+            queue.waiting = 0
         for images in batches:
             if len(images):
                 places = torch.arange(samples, samples + len(images), device=images.device)

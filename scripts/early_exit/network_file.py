@@ -30,7 +30,8 @@ class NetworkFile:
     attribute: str
 
     def check(self) -> None:
-        """Refuse a file that is not there, is no Python, or lacks the name.
+        """Refuse a file that is not there, cannot be imported by its name, is no Python, or lacks
+        the name in it.
 
         Raises
         ------
@@ -41,6 +42,12 @@ class NetworkFile:
             raise InputError(
                 f"there is no file {self.path} (paths start from {Path.cwd().name}/, where"
                 " snakemake runs)"
+            )
+        if "." in self.path.stem:
+            better = self.path.stem.replace(".", "_") + self.path.suffix
+            raise InputError(
+                f"{self.path}: has a dot in its name, which Python takes for a folder; rename it to"
+                f" {better}"
             )
         try:
             tree = ast.parse(self.path.read_text(encoding="utf-8"))

@@ -11,7 +11,7 @@ import pandas as pd
 
 from early_exit.cost_model import CostModel
 from early_exit.policy import ExitRule, Policy
-from early_exit.records import Records
+from early_exit.records import GIVEN, Records
 
 # Where a unit's mean cost of a sample stands in a table of operating points.
 COLUMN = {"macs": "macs", "ms": "ms_per_sample"}
@@ -62,7 +62,7 @@ class OperatingPoint:
         return {
             "exit_rule": self.policy.rule.value,
             "measure": self.policy.measure,
-            **{f"threshold_{k}": t for k, t in enumerate(self.policy.thresholds, 1)},
+            **{f"threshold_{k}": self._exact(t) for k, t in enumerate(self.policy.thresholds, 1)},
             "samples": self.samples,
             "correct": self.correct,
             "accuracy": self.accuracy,
@@ -70,6 +70,14 @@ class OperatingPoint:
             "ms_per_sample": self.ms,
             **{f"share_{k}": float(s) for k, s in enumerate(self.exit_shares, 1)},
         }
+
+    def _exact(self, threshold: float) -> float | str:
+        """A threshold as a table must have it to be that very number again.
+
+        Nine digits, which tables have, are enough in single precision alone; the uncertainty that
+        records are given is in double.
+        """
+        return repr(float(threshold)) if self.policy.measure == GIVEN else threshold
 
 
 def simulate(policy: Policy, records: Records, costs: CostModel) -> OperatingPoint:
@@ -102,13 +110,13 @@ def of_counts(policy: Policy, left: np.ndarray, correct: int, costs: CostModel) 
 def policy_of(row: pd.Series, sees: Policy) -> Policy:
     """The policy in a row of a table of operating points, with the temperatures of ``sees``.
 
-    A threshold that was taken from the records, which are in single precision, is that very element
-    again, although the table has nine digits of it.
+    A threshold that was taken from the records is that very element again: what is in single
+    precision there is so here, although the table has nine digits of it.
     """
     numbers = [int(m[1]) for c in row.index if (m := re.fullmatch(r"threshold_(\d+)", c))]
-    thresholds = tuple(float(np.float32(row[f"threshold_{k}"])) for k in sorted(numbers))
-    rule = ExitRule(row["exit_rule"])
-    return Policy(str(row["measure"]), rule, thresholds, sees.temperatures)
+    measure, precision = str(row["measure"]), float if row["measure"] == GIVEN else np.float32
+    thresholds = tuple(float(precision(row[f"threshold_{k}"])) for k in sorted(numbers))
+    return Policy(measure, ExitRule(row["exit_rule"]), thresholds, sees.temperatures)
 
 
 def accuracy_where_left(policy: Policy, records: Records) -> tuple[np.ndarray, np.ndarray]:

@@ -16,11 +16,10 @@ from typing import Any
 import numpy as np
 
 from early_exit.errors import InputError
+from early_exit.uncertainty import RECORDED
 
 NEVER = "never"
 ALWAYS = "always"
-# Measures that are columns of the records; the others are computed from logits.
-RECORDED = ("entropy", "given")
 
 
 class ExitRule(Enum):

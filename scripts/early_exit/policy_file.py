@@ -63,7 +63,11 @@ def describe(
             "macs": known(whole.macs),
             "ms_per_sample": known(whole.ms),
         },
-        "network": {"name": network, "exits": records.exits, "classes": records.classes},
+        "network": {
+            "name": network,
+            "exits": records.exits,
+            "classes": None if records.given else records.classes,
+        },
         "data": manifest and {key: manifest.get(key) for key in DATA},
         "cost": {
             "macs": [known(price) for price in costs.macs(policy)],

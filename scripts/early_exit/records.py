@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 from early_exit import uncertainty as measures
 from early_exit.errors import InputError
 from early_exit.files import SEAL, replacing
-from early_exit.policy import RECORDED
+from early_exit.uncertainty import RECORDED
 from early_exit.uncertainty import entropy as entropy_measure
 
 FORMAT = 1
@@ -31,8 +31,6 @@ GIVEN = "given"
 ROWS = 65_536
 # The label of a sample whose class nobody knows. Only what watches for drift takes such records.
 UNKNOWN = -1
-# What two tables must share to be used together.
-ORIGIN = {"network": "another network", "data": "other data", "costs": "other prices"}
 
 
 @dataclass(frozen=True)
@@ -384,35 +382,11 @@ def check_labels(
     if label.min() < (0 if labelled else UNKNOWN) or label.max() >= classes:
         raise InputError(
             f"{where}: labels from {label.min()} to {label.max()}, but {classes} classes"
-            " (labels are numbers from 0); check the data set or the network's classes"
+            " (labels are numbers from 0); check the data set, the network's classes, or"
+            " records.class_names"
         )
     if whole and label.min() == label.max():
         raise InputError(
             f"{where}: all {len(label)} samples are of class {label[0]}, so accuracy and thresholds"
             " would mean nothing; check the labels, or give the split more samples"
         )
-
-
-def check_same_origin(
-    *tables: tuple[str, dict[str, Any]], remedy: str = "delete the older and run again"
-) -> None:
-    """Refuse tables that were made by different networks, or from different data or prices.
-
-    Parameters
-    ----------
-    tables
-        Pairs of a file's name and its identity. Keys that one of them lacks are not compared.
-    remedy
-        What the user should do.
-
-    Raises
-    ------
-    InputError
-        Naming the first pair that does not belong together.
-    """
-    known: dict[str, tuple[str, Any]] = {}
-    for name, identity in tables:
-        for key in ORIGIN.keys() & identity.keys():
-            first, expected = known.setdefault(key, (name, identity[key]))
-            if identity[key] != expected:
-                raise InputError(f"{name}: made with {ORIGIN[key]} than {first}; {remedy}")

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from early_exit.calibration.percentile import percentiles
+from early_exit.errors import InputError
 from early_exit.operating_point import accuracy_where_left
 from early_exit.policy import ExitRule, Policy, uniform, whole_network
 from early_exit.records import Records
@@ -87,8 +88,18 @@ def replicate(calibration: Records, test: Records) -> pd.DataFrame:
         Columns ``quantity``, ``published``, ``reproduced`` and ``corrected``. Corrected means the
         rule ``below``, accuracies weighted by the samples that left; infinity means that everybody
         leaves.
+
+    Raises
+    ------
+    InputError
+        If the network has not the published one's exits.
     """
     published = Published()
+    if test.exits != len(published.per_exit):
+        raise InputError(
+            f"replication: {test.exits} exits, but the published network has"
+            f" {len(published.per_exit)}; set it to false"
+        )
     rows = _cutoff_rows(published, test)
     rows += _desired_rows(published, calibration, test)
     rows += _threshold_rows(published, calibration)

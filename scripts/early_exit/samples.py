@@ -33,12 +33,15 @@ class Samples:
     span
         The least and the largest value that a turned uncertainty can have, whatever the samples;
         infinite where that is not known.
+    scaled
+        Whether temperatures have scaled them, for which the labels of the first half were used.
     """
 
     uncertainty: np.ndarray
     correct: np.ndarray
     rule: ExitRule = ExitRule.BELOW
     span: tuple[float, float] = (0.0, 1.0)
+    scaled: bool = False
 
     @classmethod
     def of(cls, records: Records, policy: Policy) -> Samples:
@@ -47,7 +50,8 @@ class Samples:
         largest = measures.maximum(policy.measure, records.classes)
         least = 0.0 if np.isfinite(largest) else -np.inf
         span = (least, largest) if policy.rule.sign > 0 else (-largest, -least)
-        return cls(policy.rule.sign * seen.astype(np.float64), records.correct, policy.rule, span)
+        turned = policy.rule.sign * seen.astype(np.float64)
+        return cls(turned, records.correct, policy.rule, span, policy.temperatures is not None)
 
     def __len__(self) -> int:
         return len(self.correct)
@@ -88,8 +92,7 @@ class Samples:
 
     def halves(self) -> tuple[Samples, Samples]:
         """Two halves, always the same: one to fit on, and one to test on."""
-        shuffled = np.random.default_rng(SEED).permutation(len(self))
-        fitting, testing = np.array_split(shuffled, 2)
+        fitting, testing = halves(len(self))
         return self.select(fitting), self.select(testing)
 
     def cut(self, exit: int, rows: np.ndarray, leave: int) -> float:
@@ -130,3 +133,9 @@ class Samples:
     def of_policy(self, thresholds: np.ndarray) -> tuple[float, ...]:
         """Turned thresholds in the unit and direction of the measure."""
         return tuple(float(self.rule.sign * t) for t in thresholds)
+
+
+def halves(length: int) -> tuple[np.ndarray, np.ndarray]:
+    """The rows of two halves of so many samples: one to fit on, and one to test on."""
+    fitting, testing = np.array_split(np.random.default_rng(SEED).permutation(length), 2)
+    return fitting, testing

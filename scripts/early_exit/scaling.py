@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 from early_exit.calibration import exact_grid
 from early_exit.cost_model import CostModel
+from early_exit.errors import InputError
 from early_exit.samples import Samples
 from early_exit.sweep import curves
 from early_exit.targets import Target
@@ -47,7 +48,14 @@ def measure(
     pandas.DataFrame
         ``what``, ``samples``, ``policies`` (of the grid and the sweep), wall ``seconds`` and
         ``cpu_seconds`` (least of three runs), and peak ``megabytes`` of the arrays.
+
+    Raises
+    ------
+    InputError
+        If there is one exit only.
     """
+    if samples.exits < 2:
+        raise InputError("scaling: a network with one exit has no thresholds to find")
     prices = costs.prices(costs.unit)
     jobs: list[tuple[str, int, int | None, Callable[[Samples], Any]]] = []
     for size in sizes:

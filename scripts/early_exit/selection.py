@@ -6,11 +6,16 @@
 ``fastest``
     The fastest policy whose accuracy is at least a floor, by the lower confidence bound of its
     accuracy: the cheapest policy that just meets a floor on calibration misses it on new samples
-    about every second time.
+    about every second time. The bound is that of one policy; of the many that were fitted to these
+    samples the one that was luckiest is taken, so new samples keep the floor less often than the
+    confidence says.
 ``most_accurate``
     The most accurate policy within a latency budget.
 ``certified``
     The fastest policy with a certificate that promises enough.
+
+Of several certificates that one is chosen from, any may be the wrong one: each has its own
+probability of that, and the chosen one has their sum.
 
 Where there are no prices in milliseconds, MACs stand for them; not for a latency budget.
 
@@ -53,7 +58,7 @@ class Criterion:
     latency_budget_ms
         Most milliseconds a sample for ``most_accurate``.
     confidence
-        With which the true accuracy is above the floor; ``None`` trusts the measured accuracy.
+        Of the lower bound that must reach the floor; ``None`` trusts the measured accuracy.
     certified_loss, certified_bound
         What ``certified`` wants a promise about, ``drop`` or ``error``, and the largest that may be
         promised.
@@ -81,7 +86,7 @@ def choose(candidates: pd.DataFrame, criterion: Criterion, sees: Policy) -> dict
     sees
         The policy whose temperatures the candidates were found with.
     """
-    row, reason = select(candidates, criterion)
+    row, reason = select(added_up(candidates, criterion), criterion)
     columns = ("accuracy", "macs", "ms_per_sample")
     return {
         "policy": policy_of(row, sees).to_json(),
@@ -93,6 +98,22 @@ def choose(candidates: pd.DataFrame, criterion: Criterion, sees: Policy) -> dict
         "criterion": {k: v for k, v in asdict(criterion).items() if k in USED[criterion.name]},
         "calibration": {name: _known(row[name]) for name in columns},
     }
+
+
+def added_up(candidates: pd.DataFrame, criterion: Criterion) -> pd.DataFrame:
+    """The candidates, each certificate with the deltas of all that could be chosen (Bonferroni)."""
+    if "certified_delta" not in candidates:
+        return candidates
+    eligible = candidates.certified_delta.notna()
+    if criterion.name == "certified":
+        eligible &= _promised(candidates, criterion)
+    return candidates.assign(certified_delta=candidates.certified_delta[eligible].sum())
+
+
+def _promised(candidates: pd.DataFrame, criterion: Criterion) -> pd.Series:
+    """Whether a row's certificate, if it was given, is of what is wanted."""
+    same = candidates.certified_loss == criterion.certified_loss
+    return same & (candidates.certified_bound <= criterion.certified_bound + 1e-12)
 
 
 def select(candidates: pd.DataFrame, criterion: Criterion) -> tuple[pd.Series, str]:
@@ -153,7 +174,7 @@ def _fastest(candidates: pd.DataFrame, criterion: Criterion) -> tuple[pd.Series,
             ],
             index=candidates.index,
         )
-        certainty = f" with confidence {criterion.confidence:g}"
+        certainty = f" by the lower bound of confidence {criterion.confidence:g}"
     allowed = candidates[bound >= floor]
     if allowed.empty:
         raise InputError(
@@ -187,8 +208,9 @@ def _most_accurate(candidates: pd.DataFrame, criterion: Criterion) -> tuple[pd.S
 def _certified(candidates: pd.DataFrame, criterion: Criterion) -> tuple[pd.Series, str]:
     loss, most = criterion.certified_loss, criterion.certified_bound
     if "certified_p_value" in candidates:
-        held = candidates.certified_p_value.notna() & (candidates.certified_loss == loss)
-        allowed = candidates[held & (candidates.certified_bound <= most + 1e-12)]
+        allowed = candidates[
+            candidates.certified_p_value.notna() & _promised(candidates, criterion)
+        ]
     else:
         allowed = candidates[:0]
     if allowed.empty:
@@ -199,6 +221,12 @@ def _certified(candidates: pd.DataFrame, criterion: Criterion) -> tuple[pd.Serie
         )
     chosen, word = _least(allowed)
     sure = 1 - chosen.certified_delta
+    if sure <= 0:
+        raise InputError(
+            f"selection.criterion: the deltas add up to {chosen.certified_delta:g} for the"
+            " certificates that it chooses from, so nothing is promised; ask for fewer"
+            " calibration.targets or methods, or lower calibration.delta"
+        )
     promise = f"a {loss} of at most {chosen.certified_bound:g} with probability {sure:g}"
     return chosen, f"{word} that promises {promise}"
 
@@ -206,7 +234,7 @@ def _certified(candidates: pd.DataFrame, criterion: Criterion) -> tuple[pd.Serie
 def certificate_of(row: pd.Series) -> dict[str, Any] | None:
     """What a candidate promises, or ``None``."""
     prefix = "certified_"
-    if pd.isna(row.get("certified_p_value", np.nan)):
+    if pd.isna(row.get("certified_p_value", np.nan)) or row["certified_delta"] >= 1:
         return None
     return {k.removeprefix(prefix): _known(v) for k, v in row.items() if k.startswith(prefix)}
 

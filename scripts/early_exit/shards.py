@@ -38,23 +38,27 @@ def rows(samples: int, batch_size: int, shard: int, shards: int) -> slice:
 def join(path: str | os.PathLike, parts: list[str | os.PathLike]) -> None:
     """Write a split's records from those of its shards, as if they had been made in one go.
 
-    No more than a row group of a shard, and one of the whole, is in memory at a time.
+    No more than a row group of a shard, and one of the whole, is in memory at a time, and the
+    samples' places in the data set.
 
     Parameters
     ----------
     parts
-        The shards' files, in order; their identities say ``shard``, from 1, and ``shards``.
+        The shards' files, in order; their identities say ``shard``, from 1, ``shards``, and the
+        ``samples`` of the whole split.
 
     Raises
     ------
     InputError
         If a shard is damaged, not the one that belongs there, or of another network or data than
-        the first.
+        the first; or if a sample is in two of them, or in none.
     """
     identity = _identity_of_whole(parts)
+    samples = identity.pop("samples", None)
     with opened(parts[0]) as (file, _):
         form = schema(identity, "logits_1" in file.schema_arrow.names)
-    write_groups(path, _regrouped(_pieces(parts, identity["classes"], str(path)), form), form)
+    pieces = _pieces(parts, identity["classes"], samples, str(path))
+    write_groups(path, _regrouped(pieces, form), form)
 
 
 def _identity_of_whole(parts: list[str | os.PathLike]) -> dict[str, Any]:
@@ -72,16 +76,31 @@ def _identity_of_whole(parts: list[str | os.PathLike]) -> dict[str, Any]:
     return {key: value for key, value in first.items() if key != "format"}
 
 
-def _pieces(parts: list[str | os.PathLike], classes: int, where: str) -> Iterator[pa.Table]:
-    """The row groups of all shards, in order; at the end, whether the labels make sense."""
-    labels = []
+def _pieces(
+    parts: list[str | os.PathLike], classes: int, samples: int, where: str
+) -> Iterator[pa.Table]:
+    """The row groups of all shards, in order; at the end, whether labels and places make sense."""
+    labels, places = [], []
     for part in parts:
         with opened(part) as (file, _):
             for group in range(file.num_row_groups):
                 piece = file.read_row_group(group)
                 labels.append(np.unique(piece["label"].to_numpy()))
+                places.append(piece["index"].to_numpy())
                 yield piece
     check_labels(np.concatenate(labels), classes, where, whole=True)
+    _check_places(np.concatenate(places), samples, parts)
+
+
+def _check_places(places: np.ndarray, samples: int, parts: list[str | os.PathLike]) -> None:
+    """Refuse places (N,) in the data set that are not those of so many samples, each once."""
+    different = len(np.unique(places))
+    if not len(places) == different == samples:
+        raise InputError(
+            f"{parts[0]} and the other shards: hold {len(places)} samples, {different} of them"
+            f" different, of {samples}, as shards do that were made with different"
+            " inference.batch_size; delete them and run again"
+        )
 
 
 def _regrouped(pieces: Iterable[pa.Table], form: pa.Schema) -> Iterator[pa.Table]:

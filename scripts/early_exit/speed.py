@@ -21,9 +21,9 @@ from early_exit.operating_point import simulate
 from early_exit.policy import Policy
 from early_exit.records import Records
 from early_exit.stopwatch import in_turns
-from early_exit.timing import time_policy, time_ways
+from early_exit.timing import spread_starts, time_policy, time_ways
 
-# How the published experiment runs: every stage and head, plainly.
+# How the published experiment runs, on whatever device: every stage and head, plainly.
 AS_PUBLISHED = Engine("cpu", "fp32", "contiguous")
 PUBLISHED_BATCH = 256
 PUBLISHED_PICTURES = 10_000
@@ -79,6 +79,8 @@ def speed_table(
             times = time_policy(network, policy, images, size, batches, own, waits, ROUNDS)
             found = asdict(times)
             same = precision == engine.precision
+            # The prices as they are, but with the waiting that was timed.
+            own_costs = replace(costs, regroup=waits or 0)
             rows.append(
                 {
                     "precision": precision,
@@ -90,7 +92,7 @@ def speed_table(
                     "overhead": found["policy"] / found["ideal"],
                     "speedup": found["static"] / found["policy"],
                     "accuracy": accuracy,
-                    "break_even": break_even(costs, policy, shares, size) if same else None,
+                    "break_even": break_even(own_costs, policy, shares, size) if same else None,
                 }
             )
     return pd.DataFrame(rows)
@@ -108,9 +110,10 @@ def time_as_published(
 ) -> tuple[float, float]:
     """Milliseconds a picture of the network run as published, and of the policy, taking turns.
 
-    As published means in fp32, contiguous, in batches of 256, every stage and every head.
+    As published means in fp32, contiguous, in batches of 256, every stage and every head; on the
+    engine's device, as the policy.
     """
-    as_published = replace(AS_PUBLISHED, mean=engine.mean, std=engine.std)
+    as_published = _as_published(engine)
     plain = as_published.ready(plain)
     waits = engine.worth_waiting_for(batch_size) if regroup else None
     runner = EarlyExitRunner(network, policy, engine, waits)
@@ -133,6 +136,10 @@ def time_as_published(
     return float(published), float(ours)
 
 
+def _as_published(engine: Engine) -> Engine:
+    return replace(AS_PUBLISHED, device=engine.device, mean=engine.mean, std=engine.std)
+
+
 def policies_across(records: Records, sees: Policy, count: int) -> list[Policy]:
     """Uniform policies from hardly anybody to nearly everybody leaving early."""
     seen = records.uncertainty(sees.measure, sees.temperatures)[:, :-1].astype(np.float64)
@@ -149,14 +156,14 @@ def predicted_against_measured(
     pictures: int,
     engine: Engine,
 ) -> pd.DataFrame:
-    """Predicted and measured milliseconds of each policy, the policies taking turns.
+    """Predicted and measured milliseconds of each policy on the same pictures, taking turns.
 
     Parameters
     ----------
     records, images
         Of the same split, in the same order.
     pictures
-        How many of them are timed, from the first on.
+        How many of them are taken, in full batches spread evenly.
 
     Returns
     -------
@@ -167,10 +174,11 @@ def predicted_against_measured(
     size = costs.batch_size
     waits = costs.regroup or None
     runners = [EarlyExitRunner(network, policy, engine, waits) for policy in policies]
-    starts = range(0, max(1, min(pictures, len(images)) - size + 1), size)
+    starts = spread_starts(len(images), size, pictures // size)
     batches = [engine.pictures(images[start : start + size]) for start in starts]
     measured = time_ways([runner.run for runner in runners], batches, ROUNDS, engine)
-    points = [simulate(policy, records, costs) for policy in policies]
+    taken = _some(records, np.concatenate([np.arange(len(records))[s : s + size] for s in starts]))
+    points = [simulate(policy, taken, costs) for policy in policies]
     predicted = np.array([point.ms for point in points])
     return pd.DataFrame(
         {
@@ -182,3 +190,11 @@ def predicted_against_measured(
             "error": predicted / measured - 1.0,
         }
     )
+
+
+def _some(records: Records, rows: np.ndarray) -> Records:
+    """The records of the samples at ``rows``, shape (n,)."""
+    columns = ("index", "label", "entropy", "prediction")
+    if records.logits is not None:
+        columns += ("logits",)
+    return replace(records, **{name: getattr(records, name)[rows] for name in columns})

@@ -28,14 +28,19 @@ def wilson_interval(successes: float, trials: int, confidence: float = 0.95) -> 
     InputError
         If the counts or the confidence are out of range.
     """
-    if not 0 < confidence < 1 or not 0 <= successes <= max(trials, 0):
-        raise InputError(f"interval of {successes} in {trials} at confidence {confidence}")
+    _check(successes, trials, confidence)
     return _wilson(successes, trials, NormalDist().inv_cdf(0.5 + confidence / 2))
 
 
 def wilson_lower_bound(successes: float, trials: int, confidence: float = 0.95) -> float:
     """One-sided lower bound of a share: the true one is above it with ``confidence``."""
-    return wilson_interval(successes, trials, 2 * confidence - 1)[0]
+    _check(successes, trials, confidence)
+    return _wilson(successes, trials, NormalDist().inv_cdf(confidence))[0]
+
+
+def _check(successes: float, trials: int, confidence: float) -> None:
+    if not 0 < confidence < 1 or not 0 <= successes <= max(trials, 0):
+        raise InputError(f"interval of {successes} in {trials} at confidence {confidence}")
 
 
 def _wilson(successes: float, trials: int, z: float) -> tuple[float, float]:

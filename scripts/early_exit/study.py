@@ -100,7 +100,14 @@ def compare(
         network's MACs; of its time, where prices are in that alone) on the part that was measured
         on, the same on the calibration part, whether the target was ``missed`` there, and
         ``seconds`` for one method's targets on one split.
+
+    Raises
+    ------
+    InputError
+        If there is one exit only, or nothing would be left to measure on.
     """
+    if records.exits < 2:
+        raise InputError("study: a network with one exit has no thresholds to compare")
     rows = []
     cuts = splits(len(records), calibration, count)
     for number, (here, there) in enumerate(tqdm(cuts, "study", count, disable=None)):

@@ -1,8 +1,11 @@
 """One temperature for each exit, so that its probabilities mean what they say.
 
 Guo et al. (2017, On calibration of modern neural networks, section 4.2): logits are divided by the
-number that makes the calibration split's labels most likely. An exit's predictions stay what they
-are; its uncertainties become comparable with those of the other exits.
+number that makes the labels most likely. An exit's predictions stay what they are; its
+uncertainties become comparable with those of the other exits.
+
+One half of the calibration split is used, that which policies are fitted on: the other tests what
+is promised of them (:mod:`early_exit.calibration.certified`), so it must not have had a say.
 """
 
 from __future__ import annotations
@@ -13,6 +16,7 @@ from scipy.special import log_softmax
 
 from early_exit.errors import InputError
 from early_exit.records import Records
+from early_exit.samples import halves
 
 # Beyond these an exit is as good as certain, or as good as guessing.
 RANGE = (1e-2, 1e2)
@@ -21,6 +25,8 @@ RANGE = (1e-2, 1e2)
 def fit(records: Records) -> np.ndarray:
     """Shape (K,), the temperature of each exit that minimises its mean negative log-likelihood.
 
+    On the first of :func:`early_exit.samples.halves`.
+
     Raises
     ------
     InputError
@@ -28,7 +34,9 @@ def fit(records: Records) -> np.ndarray:
     """
     if records.logits is None:
         raise InputError("records: temperatures need logits, which were not read")
-    return np.array([_fit(records.logits[:, k], records.label) for k in range(records.exits)])
+    rows = halves(len(records))[0]
+    exits = range(records.exits)
+    return np.array([_fit(records.logits[rows, k], records.label[rows]) for k in exits])
 
 
 def _fit(logits: np.ndarray, label: np.ndarray) -> float:

@@ -93,9 +93,17 @@ def spread_batches(
     images: torch.Tensor, size: int, most: int, engine: Engine
 ) -> list[torch.Tensor]:
     """At most ``most`` full batches, spread evenly over ``images`` (uint8), scaled."""
-    starts = range(0, max(1, len(images) - size + 1), size)
-    starts = starts[:: max(1, len(starts) // most)][:most]
+    starts = spread_starts(len(images), size, most)
     return [engine.pictures(images[start : start + size]) for start in starts]
+
+
+def spread_starts(samples: int, size: int, most: int) -> list[int]:
+    """Where at most ``most`` full batches of ``size`` begin, from the first sample to the last.
+
+    One batch at least, shorter where there are fewer samples; none has a sample of another.
+    """
+    count = max(1, min(most, samples // size))
+    return np.linspace(0, max(0, samples - size), count).round().astype(int).tolist()
 
 
 def time_ways(

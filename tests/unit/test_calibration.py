@@ -5,10 +5,11 @@ from importlib import import_module
 import numpy as np
 import pytest
 
-from early_exit.calibration import calibrate
+from early_exit.calibration import calibrate, certified
 from early_exit.errors import InputError
 from early_exit.operating_point import simulate
 from early_exit.policy import ExitRule, Policy
+from early_exit.samples import Samples, halves
 from early_exit.targets import KINDS, Target
 from helpers import make_costs, make_records, sees
 from methods import METHODS
@@ -77,6 +78,23 @@ def test_a_certificate_stands_in_the_row():
     assert (row.certified_loss, row.certified_bound, row.certified_delta) == ("drop", 0.1, 0.1)
     assert row.certified_p_value <= 0.1 < row.certified_p_value_stopped
     assert row.certified_samples == 2000
+
+
+@pytest.mark.parametrize("method", ["certified", "certified_path"])
+def test_what_temperatures_were_fitted_on_does_not_test_a_promise(method, monkeypatch):
+    records = make_records(samples=2000)
+    seen, p_value = [], certified._p_value
+
+    def spying_p_value(samples, *arguments):
+        seen.append(samples)
+        return p_value(samples, *arguments)
+
+    monkeypatch.setattr(certified, "_p_value", spying_p_value)
+    scaled = Policy("entropy", ExitRule.BELOW, (-np.inf,) * 2, (2.0, 1.0, 1.0))
+    calibrate(method, records, make_costs(), [Target("drop", 0.1)], scaled)
+    testing = Samples.of(records, scaled).select(halves(2000)[1])
+    for samples in seen:
+        np.testing.assert_array_equal(samples.uncertainty, testing.uncertainty)
 
 
 def test_temperatures_are_part_of_what_is_seen():

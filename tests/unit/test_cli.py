@@ -10,10 +10,12 @@ import pytest
 from PIL import Image
 
 from early_exit import cli
+from early_exit.cli.experiment import read_experiment
 from early_exit.cli.labels import labels_of
 from early_exit.cli.pictures import Reader, find
 from early_exit.errors import InputError
 from early_exit.files import write_json
+from early_exit.policy import ExitRule, Policy
 from early_exit.records import UNKNOWN
 
 SCRIPT = Path(__file__).parents[2] / "scripts/early-exit"
@@ -137,6 +139,37 @@ def test_the_status_says_how_it_went(tmp_path, capsys):
     assert nothing.status == cli.NOTHING_DONE
     assert Reader([3, 4, 4], 2).status == cli.NOTHING_DONE
     assert "no pictures there" in capsys.readouterr().err
+
+
+def test_a_policy_is_found_from_within_its_folder(tmp_path, monkeypatch):
+    policy = Policy("entropy", ExitRule.BELOW, (0.5,)).to_json()
+    write_json(tmp_path / "selection/policy.json", {"policy": policy, "identity": {}})
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data/manifest.json").write_text("{}")
+    monkeypatch.chdir(tmp_path / "selection")
+    found = read_experiment("policy.json").beside("data", "manifest.json")
+    assert found.samefile(tmp_path / "data/manifest.json")
+
+
+def test_the_label_of_a_linked_picture_is_the_links_folder(tmp_path, monkeypatch):
+    original = picture(tmp_path / "originals/1.png")
+    for place in ("cat/1.png", "dog/1.png"):
+        (tmp_path / place).parent.mkdir()
+        (tmp_path / place).symlink_to(original)
+    monkeypatch.chdir(tmp_path / "cat")
+    names = [str(tmp_path / "cat/1.png"), "1.png", "../dog/1.png", "../cat/../dog/1.png"]
+    assert labels_of(names, "folders", CLASSES) == [0, 0, 1, 1]
+    (tmp_path / "cat/more").mkdir()
+    monkeypatch.chdir(tmp_path / "cat/more")
+    assert labels_of(["../1.png"], "folders", CLASSES) == [0]
+
+
+def test_a_table_that_has_none_of_the_pictures_is_refused(tmp_path):
+    table = tmp_path / "labels.csv"
+    table.write_text("picture,label\nelsewhere/1.png,cat\n")
+    with pytest.raises(InputError, match=r"labels\.csv: has a label of none of the 2 pictures"):
+        labels_of(["1.png", "2.png"], str(table), CLASSES)
+    assert labels_of([], str(table), CLASSES) == []
 
 
 def test_labels_by_table_and_by_folder(tmp_path):

@@ -153,7 +153,17 @@ def test_a_key_with_nothing_after_it_means_no_settings(empty):
         ),
         ("experiments/digits", [], r"experiments.digits: \[\], but must be a map"),
         ("experiments", {2024: {}}, "experiments: the key 2024 must be a text: put it in quotes"),
-        ("defaults/calibration", {"targets": [float("nan")]}, "targets.0: nan, but must be a num"),
+        ("defaults/calibration", {"targets": [float("nan")]}, "targets.0: nan, but must be a fin"),
+        (
+            "defaults/calibration",
+            {"targets": [{"macs": float("inf")}]},
+            "macs: inf, but must",
+        ),
+        (
+            "defaults/baselines",
+            {"method": "certified"},
+            "baselines.method: unknown value .certified",
+        ),
         ("defaults/sweep/points", 2.0, "points: 2.0, but must be a whole number"),
         ("run", "digits@99999999999", "digits@99999999999.seed: 99999999999, but must be at most"),
         ("experiments/a b", {}, "experiments: 'a b', but must be letters, digits"),

@@ -66,6 +66,20 @@ def test_a_sample_at_the_threshold_is_a_tie():
     assert compare(far, records, run).different == 1
 
 
+@pytest.mark.parametrize("run_leaves", [0, 2])
+def test_a_threshold_that_a_sample_does_not_come_to_makes_no_tie(run_leaves):
+    """Neither in the run nor in the simulation: one of the two lets it go before."""
+    records = make_records()
+    sample = int(np.flatnonzero(records.entropy[:, 0] > 0.3)[0])
+    near = float(records.entropy[sample, 1])
+    first = float(records.entropy[sample, 0]) + (0.1 if run_leaves else -0.1)
+    policy = Policy("entropy", ExitRule.BELOW, (first, near))
+    run = simulated(records, policy)
+    assert (run.exit[sample] > 0) == (run_leaves == 0)
+    run.exit[sample] = run_leaves
+    assert compare(policy, records, run).different == 1
+
+
 def test_another_number_of_samples_is_refused():
     records = make_records()
     with pytest.raises(InputError, match="59 samples run"):

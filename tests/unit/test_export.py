@@ -28,6 +28,7 @@ from early_exit.outcomes import Outcomes
 from early_exit.pictures import read_picture
 from early_exit.policy import ExitRule, Policy
 from early_exit.records import from_logits
+from export_check import run_export
 from helpers import IDENTITY, SmallNetwork, make_records, pictures
 from workflow.damage import broken
 
@@ -75,6 +76,27 @@ def small(tmp_path_factory):
 def copied(small, tmp_path):
     """A copy of that export, to be changed."""
     return shutil.copytree(small, tmp_path / "export")
+
+
+def test_the_export_runs_a_batch_at_a_time():
+    """A split that is read as it is asked for is no array, and need not fit into memory."""
+    given = []
+
+    class Lazy:
+        def __len__(self):
+            return 10
+
+        def __getitem__(self, rows):
+            return torch.arange(10)[rows]
+
+    def run(images, batch_size):
+        given.append(images.tolist())
+        return images, images + 1, images + 2
+
+    found = run_export(run, Lazy(), 4)
+    assert given == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]]
+    assert found.prediction.tolist() == list(range(10))
+    assert found.uncertainty.tolist() == list(range(2, 12))
 
 
 def changed(folder, policy=None, **inputs):

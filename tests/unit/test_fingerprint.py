@@ -1,7 +1,10 @@
+from pathlib import Path
+
 import pytest
 
 from early_exit.fingerprint import fingerprint, reachable
 
+SCRIPTS = Path(__file__).parents[2] / "scripts"
 FILES = {
     "script.py": "from pkg.upper import work\n\nprint(work())\n",
     "pkg/__init__.py": '"""A package."""\n',
@@ -70,3 +73,47 @@ def test_a_missing_module_and_a_relative_import_are_errors(write):
         fingerprint(write(), "gone")
     with pytest.raises(ValueError, match="relative"):
         fingerprint(write(lower="from . import apart\n"), "script")
+
+
+@pytest.mark.parametrize("condition", ["TYPE_CHECKING", "typing.TYPE_CHECKING"])
+def test_imports_for_type_checkers_alone_are_not_followed(write, condition):
+    guarded = f"import typing\nif {condition}:\n    import pkg.apart\nelse:\n    import pkg.lower\n"
+    found = reachable(write(script=guarded), "script")
+    assert found == {"script", "pkg", "pkg.lower"}
+
+
+def behind(script):
+    """The parts of the names of all modules that a script may use, with any network and data."""
+    chosen = [
+        f"early_exit.{package}.{path.stem}"
+        for package in ("networks", "datasets")
+        for path in (SCRIPTS / "early_exit" / package).glob("[!_]*.py")
+    ]
+    return parts(reachable(SCRIPTS, script, *chosen))
+
+
+def parts(modules):
+    return {part for module in modules for part in module.split(".")}
+
+
+@pytest.mark.parametrize("script", ["data", "network_import", "network_train"])
+def test_a_network_does_not_depend_on_what_is_done_with_its_records(script):
+    later = {"cost_model", "records", "policy", "calibration", "uncertainty", "selection"}
+    assert not behind(script) & later
+
+
+@pytest.mark.parametrize(
+    ("script", "later"),
+    [
+        ("exits", {"cost_model", "policy", "calibration", "selection", "cost"}),
+        ("exits_join", {"cost_model", "policy", "calibration", "selection", "engine"}),
+        ("cost", {"cost_model", "policy", "calibration", "selection", "records"}),
+    ],
+)
+def test_a_pass_does_not_depend_on_what_comes_after_it(script, later):
+    assert not behind(script) & later
+
+
+@pytest.mark.parametrize("script", ["data", "network_import"])
+def test_what_runs_no_pass_does_not_depend_on_how_one_runs(script):
+    assert "engine" not in parts(reachable(SCRIPTS, script))

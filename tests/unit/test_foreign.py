@@ -128,6 +128,20 @@ def test_a_file_of_this_project_says_itself_what_it_is(tmp_path):
         read_foreign(path, "calibration")
 
 
+def test_a_few_new_samples_need_not_show_every_class(tmp_path):
+    """As `early-exit check` reads them: of a network whose classes are known."""
+    columns = {"label": [0] * 5}
+    for k in range(1, EXITS + 1):
+        columns |= {f"entropy_{k}": [1.0] * 5, f"prediction_{k}": [0, 0, 1, 1, 0]}
+    found = read_foreign(parquet(tmp_path, columns), classes=CLASSES, labelled=False)
+    assert found.classes == CLASSES
+    assert found.correct[:, 0].tolist() == [True, True, False, False, True]
+    with pytest.raises(InputError, match=f"logits of {CLASSES} classes, but {CLASSES + 1} are"):
+        read_foreign(with_logits(tmp_path), classes=CLASSES + 1, labelled=False)
+    with pytest.raises(InputError, match="all 5 samples are of class 0"):
+        read_foreign(parquet(tmp_path, columns), classes=CLASSES)
+
+
 def test_without_labels_where_none_are_asked_for(tmp_path):
     logits, _ = logits_and_labels()
     path = npz(tmp_path, logits=logits)
@@ -271,6 +285,8 @@ def test_the_manifest_says_what_belongs_together(tmp_path):
         ({"files": FILES | {"test": FILES["calibration"]}}, "are the same file"),
         ({"exits": 3}, "prices of 3 exits, but records.calibration has 4"),
         ({"class_names": ["a", "b"]}, "2 names, but the records have 5 classes"),
+        ({"class_names": ["a\n", *"bcde"]}, r"records\.class_names: 'a\\n' has a line break"),
+        ({"class_names": ["a\r", *"bcde"]}, r"records\.class_names: 'a\\r' has a line break"),
         ({"costs": {"network": "m" * 64}}, "made with another network than records.calibration"),
     ],
 )

@@ -1,3 +1,5 @@
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import torch
@@ -132,6 +134,22 @@ def test_nothing_of_one_run_is_left_for_the_next():
     assert torch.equal(whole[2], again[2])
 
 
+def test_nothing_of_a_run_that_broke_off_is_left_for_the_next():
+    network, images = SmallNetwork().eval(), REFERENCE.pictures(pictures(40))
+    runner = EarlyExitRunner(network, uniform("entropy", ExitRule.BELOW, 0.8, 3), REFERENCE, 16)
+    whole = runner(images)
+
+    def breaks_off():
+        yield images[30:]
+        raise OSError("a picture cannot be read")
+
+    with pytest.raises(OSError, match="cannot be read"):
+        runner.run(breaks_off())
+    assert len(runner.queues[1]) > 0
+    again = runner(images)
+    assert all(torch.equal(one, other) for one, other in zip(whole, again, strict=True))
+
+
 @settings(deadline=None, max_examples=60)
 @given(
     adds=st.lists(st.integers(0, 9), min_size=1, max_size=12),
@@ -195,6 +213,32 @@ def test_four_ways_are_timed_on_the_same_pictures():
     assert fewer.policy > 0
 
 
+@pytest.mark.parametrize(
+    ("samples", "size", "most", "starts"),
+    [
+        (50, 8, 4, [0, 14, 28, 42]),
+        (50, 8, 100, [0, 8, 17, 25, 34, 42]),
+        (48, 8, 6, [0, 8, 16, 24, 32, 40]),
+        (50, 8, 1, [0]),
+        (50, 8, 0, [0]),
+        (5, 8, 3, [0]),
+    ],
+)
+def test_what_is_timed_is_spread_evenly(samples, size, most, starts):
+    assert timing.spread_starts(samples, size, most) == starts
+    images = torch.arange(samples, dtype=torch.uint8)[:, None, None, None]
+    batches = timing.spread_batches(images, size, most, REFERENCE)
+    assert [round(255 * float(batch[0])) for batch in batches] == starts
+    assert all(len(batch) == min(size, samples) for batch in batches)
+
+
+@given(samples=st.integers(1, 3000), size=st.integers(1, 300), most=st.integers(1, 300))
+def test_no_sample_is_timed_in_two_batches(samples, size, most):
+    starts = timing.spread_starts(samples, size, most)
+    assert all(after - before >= size for before, after in pairwise(starts))
+    assert starts[-1] + size <= max(samples, size)
+
+
 class Slow(torch.nn.Module):
     """Counts its calls; by the test's clock each takes ten milliseconds."""
 
@@ -235,6 +279,37 @@ def test_what_stays_keeps_its_values_and_its_memory_format(memory_format):
     assert torch.equal(kept, features[places])
     assert kept.is_contiguous(memory_format=memory_format)
     assert torch.equal(keep(features.flatten(1), places), features.flatten(1)[places])
+
+
+class Moved(torch.nn.Module):
+    """Does not go where it is told to."""
+
+    def to(self, *place, **format):
+        return self
+
+
+@pytest.fixture
+def tf32():
+    """What says whether CUDA may round to it, as by default."""
+    backends = (torch.backends.cudnn, torch.backends.cuda.matmul)
+    before = [backend.allow_tf32 for backend in backends]
+    for backend in backends:
+        backend.allow_tf32 = True
+    yield backends
+    for backend, allowed in zip(backends, before, strict=True):
+        backend.allow_tf32 = allowed
+
+
+@pytest.mark.parametrize(
+    ("device", "precision", "allowed"),
+    [("cuda", "fp32", False), ("cuda", "bf16", True), ("cpu", "fp32", True)],
+)
+def test_full_precision_is_full_precision_on_cuda_too(
+    monkeypatch, tf32, device, precision, allowed
+):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    Engine(device, precision).ready(Moved())
+    assert [backend.allow_tf32 for backend in tf32] == [allowed] * 2
 
 
 def test_a_missing_device_is_named():

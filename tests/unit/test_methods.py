@@ -191,7 +191,28 @@ def test_the_grid_counts_what_every_policy_gives(seed, size):
 
 def test_the_grid_is_coarser_with_more_exits():
     assert [exact_grid.grid_size(exits) for exits in (2, 6, 8, 11)] == [20, 20, 9, 4]
-    assert exact_grid.grid_size(40) == 2
+
+
+@pytest.mark.parametrize(("exits", "looked"), [(2, 1), (6, 5), (23, 22), (24, 22), (40, 22)])
+def test_of_many_exits_the_grid_looks_at_as_many_as_it_can_hold(exits, looked):
+    found = exact_grid.exits_looked_at(exits)
+    assert len(found) == looked
+    assert (found[0], found[-1]) == (0, exits - 2)
+    assert exact_grid.grid_size(looked + 1) ** looked <= exact_grid.MOST_POLICIES
+
+
+@settings(max_examples=10, deadline=None)
+@given(st.integers(0, 2**16))
+def test_at_exits_that_the_grid_leaves_out_nobody_leaves(seed):
+    samples, prices = drawn(seed), make_costs(4).prices("macs")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(exact_grid, "MOST_POLICIES", 4)
+        front = exact_grid.exact_front(samples, prices)
+    assert (front.thresholds[:, 1] == -INF).all()
+    for row, correct, cost in zip(*front.columns, strict=True):
+        exact = evaluate(samples, prices, row)
+        assert exact.correct[0] == correct
+        assert exact.cost[0] == pytest.approx(cost)
 
 
 @settings(max_examples=10, deadline=None)

@@ -76,6 +76,17 @@ WRONG = {
         Net(heads_1=nn.Sequential(nn.ReLU(inplace=True), head(5))),
         "head 2: changes what stage 2 gives",
     ),
+    "pictures in place": (
+        Net(stages_0=nn.Sequential(Function(lambda f: f.sub_(0.5)), nn.Conv2d(3, 3, 1))),
+        r"stage 1: changes the pictures, .*inplace=False",
+    ),
+    "pictures handed on": (
+        Net(
+            stages_0=nn.Identity(),
+            stages_1=nn.Sequential(Function(lambda f: f.sub_(0.5)), nn.Conv2d(3, 3, 1)),
+        ),
+        "stage 2: changes the pictures",
+    ),
     "stage": (
         Net(stages_1=nn.Conv2d(7, 3, 1)),
         r"stage 2: cannot take what stage 1 gives of shape \[3, 4, 4\] \(RuntimeError",
@@ -92,6 +103,11 @@ def test_what_is_wrong_is_named(what):
     with pytest.raises(InputError, match=f"^{message}") as error:
         check(network, 5, SHAPE)
     assert "\n" not in str(error.value)
+
+
+def test_a_later_stage_may_work_in_place():
+    relu = nn.ReLU(inplace=True)
+    check(Net(stages_1=nn.Sequential(relu, nn.Conv2d(3, 3, 1))), 5, SHAPE)
 
 
 @pytest.mark.parametrize(

@@ -161,6 +161,10 @@ def line_break(folder):
     (folder / "bee").rename(folder / "be\ne")
 
 
+def other_line_break(folder):
+    (folder / "bee").rename(folder / "be\re")
+
+
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
@@ -172,6 +176,7 @@ def line_break(folder):
         (gone, r"p: there is no such folder; set dataset\.path"),
         (beside, "p: has ant beside train and test"),
         (line_break, "has a line break"),
+        (other_line_break, r"the name 'be\\re' has a line break"),
     ],
 )
 def test_what_is_wrong_with_a_folder_is_named(folder, damage, message):
@@ -238,6 +243,12 @@ def test_channels_may_come_first_or_not_at_all(tmp_path):
     assert manifest["class_names"] == ["0", "1", "2"]
 
 
+def test_a_large_test_split_takes_nothing_from_training(tmp_path):
+    own = {"test_images": np.zeros((300, 6, 5, 3), np.uint8), "test_labels": np.arange(300) % 3}
+    found = splits(saved(tmp_path, **own), NPZ | {"calibration": None})
+    assert [len(data) for data in found.values()] == [18, 2, 300]
+
+
 def test_arrays_with_a_test_split(tmp_path):
     own = {"test_images": np.full((5, 6, 5, 3), 7, np.uint8), "test_labels": np.arange(5) % 3}
     path = saved(tmp_path, **own)
@@ -262,6 +273,8 @@ def test_arrays_with_a_test_split(tmp_path):
         ({"labels": np.arange(20)}, "3 class_names, but labels up to 19"),
         ({"labels": np.arange(20) % 2}, "no picture in images is of the class 007"),
         ({"class_names": np.array(["a", "a", "b"])}, "each another"),
+        ({"class_names": np.array(["a", "b\nc", "d"])}, r"the class name 'b\\nc' has a line break"),
+        ({"class_names": np.array(["a", "b\rc", "d"])}, r"the class name 'b\\rc' has a line break"),
         ({"class_names": np.array([None, "a"], object)}, "no arrays that can be read safely"),
         ({"test_images": np.zeros((2, 6, 5, 3), np.uint8)}, "has no test_labels"),
         (
@@ -328,6 +341,21 @@ def test_a_checksum_is_of_names_and_contents(folder, tmp_path, monkeypatch):
     renamed = checksum(folder, notes)
     draw(folder / "cow/0.png", 3)
     assert len({first, renamed, checksum(folder, notes)}) == 3
+
+
+def test_what_a_checksum_cannot_read_is_named(folder, tmp_path, monkeypatch):
+    (folder / "bee/link.png").symlink_to(folder / "gone.png")
+    with pytest.raises(InputError, match=r"bee/link\.png: a link to nothing .*; mend it") as error:
+        checksum(folder, tmp_path / "notes.json")
+    assert "\n" not in str(error.value)
+    (folder / "bee/link.png").unlink()
+
+    def refused(path):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr("early_exit.checksums.sha256", refused)
+    with pytest.raises(InputError, match=r"\.png: cannot be read \(Permission denied\)"):
+        checksum(folder, tmp_path / "notes.json")
 
 
 def test_a_checksum_needs_no_notes(folder, tmp_path):

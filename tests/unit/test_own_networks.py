@@ -60,6 +60,7 @@ def folder(tmp_path, monkeypatch):
     own = tmp_path / "own"
     own.mkdir()
     (own / "net.py").write_text(PLAIN)
+    (own / "net.v2.py").write_text(PLAIN)
     (own / "blocks.py").write_text(BLOCKS)
     return own
 
@@ -97,6 +98,7 @@ def test_its_own_rename_is_used(folder, tmp_path):
     ("name", "arguments", "message"),
     [
         ("own/gone.py:Net", {}, r"there is no file own/gone\.py"),
+        ("own/net.v2.py:Net", {}, r"net\.v2\.py: has a dot in its name, .* to net_v2\.py$"),
         ("own/net.py:Nett", {}, r"no class or function Nett; did you mean Net\?"),
         ("own/net.py:Net", {"widht": 3}, r"takes no argument widht; did you mean width\?"),
         ("own/net.py:Net", {"classes": 3}, r"takes no argument classes"),

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from early_exit import records as records_module
 from early_exit import uncertainty as measures
 from early_exit.errors import InputError
+from early_exit.origin import check_same_origin
 from early_exit.records import (
-    check_same_origin,
     from_logits,
     read_pieces,
     read_records,

@@ -4,8 +4,10 @@ import pytest
 
 from early_exit.calibration import calibrate
 from early_exit.errors import InputError
+from early_exit.files import read_table, write_table
 from early_exit.operating_point import policy_of, simulate
-from early_exit.policy import ExitRule, Policy
+from early_exit.policy import ExitRule, Policy, whole_network
+from early_exit.records import from_given
 from early_exit.selection import Criterion, choose, select, with_whole_network
 from early_exit.targets import Target
 from helpers import make_costs, make_records, sees
@@ -78,6 +80,50 @@ def test_the_chosen_one_reads_back_as_a_policy():
     assert (chosen["target_kind"], chosen["certificate"]) == ("accuracy", None)
     whole = choose(CANDIDATES, Criterion("fastest", accuracy_floor=0.82), sees(2))
     assert (whole["target_kind"], whole["target"]) == (None, None)
+
+
+@pytest.mark.parametrize("method", ["uniform", "certified"])
+def test_a_given_uncertainty_s_threshold_is_that_very_number_again(tmp_path, method):
+    """Tenths are none in single precision, and whoever is tied with a threshold stays."""
+    rng = np.random.default_rng(0)
+    uncertainty = rng.integers(0, 11, (400, 3)) / 10
+    records = from_given(np.arange(400), uncertainty, rng.random((400, 3)) > uncertainty / 2, {})
+    costs = make_costs()
+    seen = whole_network("given", ExitRule.BELOW, 3)
+    table = calibrate(method, records, costs, [Target("accuracy", 0.8)], seen)
+    write_table(tmp_path / "points.csv", table)
+    for row in (table.iloc[0], read_table(tmp_path / "points.csv", []).iloc[0]):
+        again = simulate(policy_of(row, seen), records, costs)
+        assert (again.correct, *again.exit_shares) == (
+            row.correct,
+            row.share_1,
+            row.share_2,
+            row.share_3,
+        )
+
+
+def test_a_certificate_has_the_deltas_of_all_that_could_be_chosen():
+    records, costs = make_records(samples=4000), make_costs()
+    targets = [Target("drop", bound, 0.1) for bound in (0.05, 0.1, 0.2)]
+    tables = [
+        calibrate(m, records, costs, targets, sees()) for m in ("certified", "certified_path")
+    ]
+    candidates = with_whole_network(tables, simulate(sees(), records, costs))
+
+    def chosen(**limits):
+        return choose(candidates, Criterion(**limits), sees())
+
+    # Two methods; a bound of 0.05 alone, or 0.1 too.
+    for bound, delta in ((0.05, 0.2), (0.1, 0.4)):
+        found = chosen(name="certified", certified_bound=bound)
+        assert found["certificate"]["delta"] == pytest.approx(delta)
+        assert f"with probability {1 - delta:g}" in found["why"]
+    # By another criterion any of the six could have been.
+    fastest = chosen(name="fastest", accuracy_floor=0.0)
+    assert fastest["certificate"]["delta"] == pytest.approx(0.6)
+    many = with_whole_network(tables * 3, simulate(sees(), records, costs))
+    with pytest.raises(InputError, match=r"deltas add up to 1\.2"):
+        choose(many, Criterion("certified", certified_bound=0.1), sees())
 
 
 def test_policies_survive_the_table():

@@ -1,4 +1,5 @@
 import re
+import sys
 from dataclasses import replace
 from itertools import pairwise
 
@@ -34,7 +35,7 @@ def recorded(folder, count=1, **changed):
     files = []
     for shard in range(1, count + 1):
         rows = shards.rows(SAMPLES, BATCH, shard, count)
-        identity = IDENTITY | {"shard": shard, "shards": count} | changed
+        identity = IDENTITY | {"shard": shard, "shards": count, "samples": SAMPLES} | changed
         part = from_logits(index[rows], label[rows], logits[rows], identity, whole=False)
         files.append(folder / f"{shard}_of_{count}.parquet")
         write_records(files[-1], part)
@@ -112,10 +113,24 @@ def test_what_does_not_belong_together_is_named(tmp_path, wrong):
     assert not (tmp_path / "joined.parquet").exists()
 
 
+@pytest.mark.parametrize("larger", [0, 1])
+def test_a_sample_that_is_in_two_shards_or_in_none_is_refused(tmp_path, monkeypatch, larger):
+    """The batches were made larger between the two, so the first one ends behind the second's."""
+    files = recorded(tmp_path, 2)
+    monkeypatch.setattr(sys.modules[__name__], "BATCH", 64)
+    other = tmp_path / "other"
+    other.mkdir()
+    assert shards.rows(SAMPLES, 64, 1, 2).stop > shards.rows(SAMPLES, 8, 2, 2).start
+    files[larger] = recorded(other, 2)[larger]
+    with pytest.raises(InputError, match=rf"of {SAMPLES}, as shards .* inference\.batch_size"):
+        shards.join(tmp_path / "joined.parquet", files)
+    assert not (tmp_path / "joined.parquet").exists()
+
+
 def test_a_joined_split_of_one_class_is_refused(tmp_path):
     files = []
     for shard in (1, 2):
-        identity = IDENTITY | {"shard": shard, "shards": 2}
+        identity = IDENTITY | {"shard": shard, "shards": 2, "samples": 8}
         logits = np.zeros((4, EXITS, CLASSES), np.float32)
         part = from_logits(np.arange(4), np.ones(4, int), logits, identity, whole=False)
         files.append(tmp_path / f"{shard}.parquet")

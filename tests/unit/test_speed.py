@@ -1,9 +1,14 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
+import torch
 
+from early_exit import speed
 from early_exit.cost_model import CostModel, break_even
-from early_exit.engine import REFERENCE
+from early_exit.engine import REFERENCE, Engine
 from early_exit.extraction import all_exits
+from early_exit.operating_point import simulate
 from early_exit.policy import ExitRule, Policy, uniform, whole_network
 from early_exit.records import from_logits
 from early_exit.speed import (
@@ -77,6 +82,52 @@ def test_predictions_stand_beside_measurements():
     # Everybody leaves at exit 1: one stage and one head of `make_costs`.
     assert table.predicted.iloc[1] == pytest.approx(1.1)
     assert np.allclose(table.error, table.predicted / table.measured - 1)
+
+
+def test_what_is_predicted_is_what_is_measured(monkeypatch):
+    """The same pictures, from all over the split: the first ones may be all of one class."""
+    network, images = SmallNetwork().eval(), pictures(64)
+    logits = all_exits(network, images, 64, REFERENCE)
+    records = from_logits(np.arange(64), np.sort(np.arange(64) % 4), logits, {})
+    seen = []
+
+    def time_ways(ways, batches, rounds, engine):
+        seen.extend(batches)
+        return np.ones(len(ways))
+
+    def simulated(policy, records, costs):
+        seen.append(records)
+        return simulate(policy, records, costs)
+
+    monkeypatch.setattr(speed, "time_ways", time_ways)
+    monkeypatch.setattr(speed, "simulate", simulated)
+    predicted_against_measured(network, [POLICY], records, images, make_costs(), 32, REFERENCE)
+    *batches, taken = seen
+    assert [len(batch) for batch in batches] == [8] * 4
+    assert torch.equal(torch.cat(batches), REFERENCE.pictures(images[taken.index]))
+    assert np.array_equal(taken.logits, logits[taken.index])
+    assert np.array_equal(taken.label, records.label[taken.index])
+    assert np.array_equal(taken.entropy, records.entropy[taken.index])
+    assert set(taken.label) == {0, 1, 2, 3}
+    assert (taken.index[0], taken.index[-1]) == (0, 63)
+
+
+@pytest.mark.parametrize(("regroup", "waits"), [(True, [1, 8, 64]), (False, [0, 0, 0])])
+def test_the_break_even_share_is_that_of_the_waiting_that_was_timed(monkeypatch, regroup, waits):
+    found = []
+    monkeypatch.setattr(speed, "break_even", lambda costs, *_: found.append(costs.regroup))
+    networks, sizes = {"fp32": SmallNetwork().eval()}, [1, 8, 128]
+    images, labels = pictures(40), np.arange(40) % 4
+    costs = replace(make_costs(), regroup=32)
+    speed_table(networks, POLICY, images, labels, costs, sizes, 16, REFERENCE, regroup)
+    assert found == waits
+
+
+def test_as_published_is_on_the_policys_own_device(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    scaled = {"mean": (0.5,), "std": (0.2,)}
+    found = speed._as_published(Engine("cuda", "bf16", **scaled))
+    assert found == Engine("cuda", "fp32", "contiguous", **scaled)
 
 
 def test_the_plain_network_takes_its_turn():

@@ -5,7 +5,8 @@ import pytest
 
 from early_exit.errors import InputError
 from early_exit.files import write_json
-from stage_runner import origin, run_stage
+from stage_inputs import origin
+from stage_runner import run_stage
 
 
 @pytest.fixture

@@ -17,7 +17,9 @@ def test_equals_scipy(trials, share, confidence):
 
 
 def test_the_one_sided_bound_puts_all_doubt_on_one_side():
-    assert wilson_lower_bound(80, 100, 0.95) == wilson_interval(80, 100, 0.90)[0]
+    assert wilson_lower_bound(80, 100, 0.95) == pytest.approx(wilson_interval(80, 100, 0.90)[0])
+    # As likely above as below: the share itself, pulled nowhere.
+    assert wilson_lower_bound(80, 100, 0.5) == pytest.approx(0.8)
 
 
 def test_nothing_tried_says_nothing():

@@ -6,6 +6,7 @@ import pytest
 from early_exit.errors import InputError
 from early_exit.policy import ExitRule, Policy
 from early_exit.records import from_logits
+from early_exit.samples import halves
 from early_exit.temperature import fit, negative_log_likelihood
 from helpers import make_records
 
@@ -29,12 +30,21 @@ def test_finds_what_the_logits_were_multiplied_by():
 
 def test_no_other_temperature_is_likelier():
     records = make_records(samples=500)
+    rows = halves(500)[0]
     for k, best in enumerate(fit(records)):
-        at = [
-            negative_log_likelihood(records.logits[:, k], records.label, best * f)
-            for f in (0.9, 1, 1.1)
-        ]
+        logits, label = records.logits[rows, k], records.label[rows]
+        at = [negative_log_likelihood(logits, label, best * f) for f in (0.9, 1, 1.1)]
         assert at[1] < min(at[0], at[2])
+
+
+def test_the_half_that_tests_promises_has_no_say():
+    records = make_records(samples=500)
+    fitting, testing = halves(500)
+    label = records.label.copy()
+    label[testing] = (label[testing] + 1) % records.classes
+    np.testing.assert_array_equal(fit(replace(records, label=label)), fit(records))
+    label[fitting] = (label[fitting] + 1) % records.classes
+    assert (fit(replace(records, label=label)) != fit(records)).all()
 
 
 def test_likelihood_by_hand():

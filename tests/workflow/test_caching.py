@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from conftest import SMALL, copy_of_project
+from conftest import SMALL, Project, copy_of_project
 from early_exit.fingerprint import reachable
 
 AFTER_SELECTION = {"select_policy", "evaluate_policy", "simulate_policies", "write_summary"}
@@ -157,9 +157,29 @@ def test_a_new_desired_accuracy_runs_no_pass_over_a_split(finished):
     assert not plan & {"train_network", "record_exits", "measure_cost"}
 
 
+@pytest.mark.parametrize("module", ["cost_model", "policy", "selection", "calibration/__init__"])
+def test_an_edit_in_what_works_on_records_runs_no_pass_over_a_split(finished, module):
+    with open(finished.folder / f"scripts/early_exit/{module}.py", "a") as file:
+        file.write("\nMORE = 1\n")
+    plan = planned(finished)
+    assert "select_policy" in plan
+    assert not plan & {"prepare_data", "train_network", "record_exits", "measure_cost"}
+
+
 def test_the_place_of_the_data_is_not_part_of_a_result(finished):
     settings(finished, data_dir="elsewhere")
     assert planned(finished) == set()
+
+
+def test_a_checkpoint_trains_no_baseline_again(extras_once, tmp_path):
+    """As docs/networks.md says: train, ship, and name what was shipped as the checkpoint."""
+    folder = tmp_path / "shipped"
+    shutil.copytree(extras_once.folder, folder, symlinks=True)
+    project = Project(folder)
+    settings(project, {"network": {"checkpoint": "checkpoints/branchynet-digits.safetensors"}})
+    plan = set(project.planned("baselines"))
+    assert "import_network" in plan
+    assert not plan & {"train_baseline", "train_network"}
 
 
 def test_a_missing_table_is_made_again_and_nothing_before_it(finished):

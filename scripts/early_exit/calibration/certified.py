@@ -11,8 +11,9 @@ taken: -1, 0 or 1. Where an accuracy is asked for, it is 1 where the sample is w
 clipped: an early exit that is right where the last is wrong counts.
 
 The family here has one threshold for all exits, on a fixed grid over the measure's range, so all
-samples test; where the range is not known (the measure ``given``), one half shows it and the other
-tests. :mod:`~early_exit.calibration.certified_path` takes a better family and half of them.
+samples test; where the range is not known (the measure ``given``), or temperatures were fitted, one
+half has shown them and the other tests. :mod:`~early_exit.calibration.certified_path` takes a
+better family and half of them.
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from early_exit.cost_model import Prices
-from early_exit.risk import drop_p_value, error_p_value
+from early_exit.errors import InputError
+from early_exit.risk import NUISANCE, drop_p_value, error_p_value
 from early_exit.samples import Samples
 from early_exit.targets import QUALITIES, Target
 
@@ -71,10 +73,11 @@ def certified(
     samples: Samples, prices: Prices, targets: Sequence[Target]
 ) -> list[tuple[np.ndarray, Certificate]]:
     """The same thresholds, each with its certificate."""
-    testing = samples
+    seen, testing = samples.halves()
     if not np.isfinite(samples.span).all():
-        seen, testing = samples.halves()
         samples = replace(seen, span=(seen.uncertainty.min(), seen.uncertainty.max()))
+    elif not samples.scaled:
+        testing = samples
     family = uniform_family(samples)
     return [certify(testing, family, target) for target in targets]
 
@@ -86,8 +89,19 @@ def uniform_family(samples: Samples) -> np.ndarray:
 
 
 def certify(samples: Samples, family: np.ndarray, target: Target) -> tuple[np.ndarray, Certificate]:
-    """Test ``family`` (P, K-1), from safe to bold, on ``samples`` that it was not fitted on."""
+    """Test ``family`` (P, K-1), from safe to bold, on ``samples`` that it was not fitted on.
+
+    Raises
+    ------
+    InputError
+        If a drop shall be promised with a probability that no test of it can give.
+    """
     drop = target.kind == "drop"
+    if drop and target.delta <= NUISANCE:
+        raise InputError(
+            f"calibration.delta: {target.delta:g}, but a drop cannot be promised with a delta of"
+            f" {NUISANCE:g} or less; raise it, or ask for an accuracy"
+        )
     bound = target.value if drop else 1.0 - target.value
     held, p_held, p_stopped = np.full(samples.exits - 1, -np.inf), None, None
     for row in family:

@@ -44,16 +44,18 @@ def run(options: argparse.Namespace) -> int:
     from early_exit.cli.experiment import read_experiment
     from early_exit.drift import compare
     from early_exit.foreign import read_foreign
-    from early_exit.records import check_same_origin
+    from early_exit.origin import check_same_origin
 
     experiment = read_experiment(options.policy)
-    new = read_foreign(options.records, labelled=False)
+    calibration = experiment.calibration()
+    classes = None if calibration.given else calibration.classes
+    new = read_foreign(options.records, classes=classes, labelled=False)
     network = {key: value for key, value in new.identity.items() if key == "network"}
     remedy = "give the policy of the network that they were recorded with"
     check_same_origin(experiment.origin, (options.records, network), remedy=remedy)
     drift = compare(
         experiment.policy,
-        experiment.calibration(),
+        calibration,
         new,
         experiment.content.get("certificate"),
         options.alpha,

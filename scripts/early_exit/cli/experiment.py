@@ -8,8 +8,9 @@ from typing import Any
 
 from early_exit.errors import InputError
 from early_exit.files import read_json, sha256
+from early_exit.origin import check_same_origin
 from early_exit.policy import Policy
-from early_exit.records import Records, check_same_origin, read_records
+from early_exit.records import Records, read_records
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,8 @@ class Experiment:
         InputError
             If it is not there.
         """
-        path = self.file.parent.parent.joinpath(*parts)
+        # From within its folder the file is named without one.
+        path = self.file.absolute().parent.parent.joinpath(*parts)
         if not path.is_file():
             raise InputError(
                 f"{path}: missing; {self.file} is read beside the files that it was made from, so"

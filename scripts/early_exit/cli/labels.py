@@ -25,15 +25,27 @@ def labels_of(names: list[str], where: str | None, class_names: list[str]) -> li
     Raises
     ------
     InputError
-        If the file is none, or a label is no class.
+        If the file is none, a label is no class, or the file has none of the pictures.
     """
     if where is None:
         return [UNKNOWN] * len(names)
     numbers = {name: number for number, name in enumerate(class_names)}
     if where == FOLDERS:
-        return [_number(Path(name).resolve().parent.name, numbers, name) for name in names]
+        return [_number(_folder_of(name), numbers, name) for name in names]
     known = _from_table(Path(where), numbers)
-    return [known.get(Path(name).resolve(), UNKNOWN) for name in names]
+    labels = [known.get(Path(name).resolve(), UNKNOWN) for name in names]
+    if names and set(labels) == {UNKNOWN}:
+        raise InputError(
+            f"{where}: has a label of none of the {len(names)} pictures, {names[0]} the first; name"
+            " them in it by a path from here, or from its folder"
+        )
+    return labels
+
+
+def _folder_of(name: str) -> str:
+    """The name of the folder that a picture lies in; that of a link, not of what it leads to."""
+    folder = Path(name).absolute().parent
+    return (folder.resolve() if folder.name == ".." else folder).name
 
 
 def _from_table(path: Path, numbers: dict[str, int]) -> dict[Path, int]:

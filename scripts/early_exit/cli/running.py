@@ -10,7 +10,7 @@ import torch
 from early_exit import networks
 from early_exit.cli.experiment import Experiment
 from early_exit.engine import Engine, scaling
-from early_exit.records import check_same_origin
+from early_exit.origin import check_same_origin
 
 
 def load(

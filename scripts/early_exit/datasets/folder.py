@@ -89,7 +89,7 @@ def load(data_dir: Path, split: str, settings: dict[str, Any]) -> Split:
 
     listings = listed(data_dir)
     samples = [len(one.files) for one in listings.values()]
-    index = in_three(samples, settings, max(1, sum(samples) // SHARE))[split]
+    index = in_three(samples, settings, max(1, samples[0] // SHARE))[split]
     # Train and test, where they are apart, are numbered through.
     files = [file for one in listings.values() for file in one.files]
     labels = torch.tensor([label for one in listings.values() for label in one.labels])
@@ -164,7 +164,7 @@ def _pictures(folder: Path) -> Iterator[Path]:
 
 def _visible(folder: Path) -> list[Path]:
     names = sorted(place.name for place in folder.iterdir() if not place.name.startswith("."))
-    if broken := [name for name in names if "\n" in name]:
+    if broken := [name for name in names if "\n" in name or "\r" in name]:
         raise InputError(f"{folder}: the name {broken[0]!r} has a line break; rename it")
     return [folder / name for name in names]
 

@@ -62,7 +62,7 @@ def load(data_dir: Path, split: str, settings: dict[str, Any]) -> Split:
     images = np.concatenate([arrays[f"{prefix}images"] for prefix in parts])
     labels = np.concatenate([arrays[f"{prefix}labels"] for prefix in parts])
     samples = [len(arrays[f"{prefix}labels"]) for prefix in parts]
-    index = in_three(samples, settings, max(1, sum(samples) // SHARE))[split]
+    index = in_three(samples, settings, max(1, samples[0] // SHARE))[split]
     chosen = torch.from_numpy(np.ascontiguousarray(images[index.numpy()]))
     return Split(chosen, torch.from_numpy(labels)[index], index)
 
@@ -129,6 +129,8 @@ def _class_names(path: Path, arrays: dict[str, np.ndarray]) -> list[str]:
     names = arrays.get("class_names", np.arange(highest + 1).astype(str))
     if names.ndim != 1 or names.dtype.kind != "U" or len(set(names.tolist())) != len(names):
         raise InputError(f"{path}: class_names must be texts of shape (C,), each another")
+    if broken := [name for name in names.tolist() if "\n" in name or "\r" in name]:
+        raise InputError(f"{path}: the class name {broken[0]!r} has a line break; rename it")
     if highest >= len(names) or len(names) < 2:
         raise InputError(
             f"{path}: {len(names)} class_names, but labels up to {highest}; give a name for each"

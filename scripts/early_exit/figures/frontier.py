@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from matplotlib import pyplot
 from matplotlib.axes import Axes
@@ -33,6 +34,8 @@ LOOKS = {
 OTHER = (style.GREY, "+", "--")
 TICKS = [0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0]
 SHARES = {"macs_share": "MACs", "ms_share": "time"}
+# Points; what lies lower would leave the others no room.
+LARGEST_LOSS = 2.2
 SMALL = {"markersize": 4, "linewidth": 1.2, "alpha": 0.9}
 
 
@@ -164,14 +167,17 @@ def _gap(axes: Axes, table: pd.DataFrame) -> None:
     if first is None:
         return
     reference = by_budget(table, first).set_index("target").accuracy
+    least = 0.0
     for method in others:
         rows = by_budget(table, method)
         colour, marker, line = LOOKS.get(method, OTHER)
         gap = 100 * (rows.accuracy.to_numpy() - reference.reindex(rows.target).to_numpy())
         axes.plot(rows.target, gap, line, marker=marker, color=colour, **SMALL)
+        least = min(least, np.nanmin(gap, initial=0.0))
     axes.axhline(0, color="black", linewidth=1.2)
-    axes.set_ylim(-2.2, 1.1)
-    axes.set(title=f"accuracy on test less that of {first} (points)", xlabel="budget")
+    axes.set_ylim(-LARGEST_LOSS, 1.1)
+    below = f"; less than -{LARGEST_LOSS} not shown" if least < -LARGEST_LOSS else ""
+    axes.set(title=f"accuracy on test less that of {first} (points{below})", xlabel="budget")
 
 
 def _loss(axes: Axes, table: pd.DataFrame) -> None:

@@ -67,11 +67,13 @@ def caption(tables: dict[str, Any]) -> str:
     first, last = curve.iloc[0], curve.iloc[-1]
     points = tables["points"]
     whole = points[points.method == "whole_network"].iloc[0]
+    # A head that costs nothing, as where only stages have a price, adds nothing.
+    dearer = curve.macs.max() > whole.macs
+    dearest = " The sweep's dearest point costs more, since it runs every head." if dearer else ""
     return (
         f"Of {len(curve)} thresholds under the rule {rule}, the first, {first.threshold:g}, gives"
         f" {_words(first)}; the last, {last.threshold:.3f}, {_words(last)}. The dotted lines and"
-        f" the square are the whole network: {_words(whole)}. The sweep's dearest point costs more,"
-        " since it runs every head."
+        f" the square are the whole network: {_words(whole)}.{dearest}"
     )
 
 

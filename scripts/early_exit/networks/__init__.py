@@ -161,6 +161,11 @@ def load_checkpoint(network: MultiExitNetwork, path: str | os.PathLike) -> None:
     _load_state(network, _read_state(Path(path)), path)
 
 
+def trained_on(path: str | os.PathLike) -> str | None:
+    """The digest of the data that a checkpoint of this workflow was trained on, if it is one."""
+    return _identity(path).get("data") if Path(path).suffix == ".safetensors" else None
+
+
 def load_start(network: MultiExitNetwork, path: str | os.PathLike) -> list[int]:
     """Load weights to train on from; as :func:`load_checkpoint`, but whole heads may be missing.
 

@@ -20,7 +20,8 @@ def check(network: nn.Module, classes: int, shape: list[int]) -> None:
     """Try a network of K exits on random pictures of ``shape`` (channels, height, width).
 
     K stages and K heads, K at least 2; each head gives (N, C) finite logits, leaves its stage's
-    features as they are, and says the same of a picture whatever else is in the batch.
+    features as they are, and says the same of a picture whatever else is in the batch. No stage
+    changes the pictures.
 
     Raises
     ------
@@ -48,19 +49,24 @@ def check(network: nn.Module, classes: int, shape: list[int]) -> None:
 
 def _logits(network: nn.Module, pictures: torch.Tensor, classes: int) -> list[torch.Tensor]:
     """Each head's logits; what stands in the way of them is named."""
-    logits, features = [], pictures
+    logits, features, untouched = [], pictures, pictures.clone()
     for k, (stage, head) in enumerate(zip(network.stages, network.heads, strict=True), 1):
         shape = list(features.shape[1:])
         given = f"what stage {k - 1} gives" if k > 1 else "pictures"
         where = f"stage {k}: " if k > 1 else ""
         features = _run(stage, features, f"{where}cannot take {given} of shape {shape}")
+        if not _alike(untouched, pictures):
+            raise InputError(
+                f"stage {k}: changes the pictures, but the same ones are timed again and again; let"
+                " its first layer work in a copy (inplace=False)"
+            )
         if not isinstance(features, torch.Tensor):
             raise InputError(
                 f"stage {k}: gives a {type(features).__name__}, but must give one tensor"
             )
         before, shape = features.clone(), list(features.shape[1:])
         found = _run(head, features, f"head {k}: cannot take what stage {k} gives, shape {shape}")
-        if not torch.allclose(before, features, rtol=0, atol=0, equal_nan=True):
+        if not _alike(before, features):
             raise InputError(
                 f"head {k}: changes what stage {k} gives, which the next stage takes; let its first"
                 " layer work in a copy (inplace=False)"
@@ -76,6 +82,11 @@ def _logits(network: nn.Module, pictures: torch.Tensor, classes: int) -> list[to
             raise InputError(f"head {k}: gives logits that are infinite or no numbers")
         logits.append(found)
     return logits
+
+
+def _alike(one: torch.Tensor, other: torch.Tensor) -> bool:
+    """Whether they hold the same to the last bit; what is no number counts as the same."""
+    return torch.allclose(one, other, rtol=0, atol=0, equal_nan=True)
 
 
 def _run(part: nn.Module, batch: torch.Tensor, what: str) -> torch.Tensor:

@@ -12,6 +12,9 @@ from collections.abc import Callable
 from importlib import import_module
 from typing import Any
 
+# Measures that are columns of the records; the others are computed from logits.
+RECORDED = ("entropy", "given")
+
 
 def measure(name: str) -> Callable[[Any], Any]:
     """The measure called ``name``: ``entropy``, ``max_probability`` or ``margin``."""
