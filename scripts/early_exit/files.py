@@ -106,6 +106,11 @@ def read_json(path: str | os.PathLike, keys: Sequence[str] = ()) -> dict[str, An
     return content
 
 
+def has_line_break(text: str) -> bool:
+    """Whether no cell of a table can hold it."""
+    return "\n" in text or "\r" in text
+
+
 def write_table(
     path: str | os.PathLike, table: Any, identity: dict[str, Any] | None = None
 ) -> None:

@@ -32,6 +32,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from early_exit.errors import InputError
+from early_exit.files import has_line_break
 from early_exit.foreign_files import is_parquet
 from early_exit.origin import check_same_origin
 from early_exit.records import (
@@ -174,7 +175,7 @@ def describe(
             f"records.class_names: {len(class_names)} names, but the records {has}; name each class"
             " in the order of its number, or leave the names out"
         )
-    if broken := [name for name in class_names or () if "\n" in name or "\r" in name]:
+    if broken := [name for name in class_names or () if has_line_break(name)]:
         raise InputError(f"records.class_names: {broken[0]!r} has a line break; rename it")
     manifest = {
         "dataset": "records",

@@ -10,7 +10,7 @@ import json
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -27,6 +27,8 @@ FORMAT = 1
 METADATA_KEY = b"early_exit"
 # The measure of records that came with an uncertainty of their own.
 GIVEN = "given"
+# The arrays of records, with a row for each sample.
+COLUMNS = ("index", "label", "entropy", "prediction", "logits")
 # Rows in a row group, the piece in which a table is written and can be read.
 ROWS = 65_536
 # The label of a sample whose class nobody knows. Only what watches for drift takes such records.
@@ -90,6 +92,13 @@ class Records:
     def correct(self) -> np.ndarray:
         """Shape (N, K), whether each exit is right."""
         return self.prediction == self.label[:, None]
+
+    def select(self, rows: np.ndarray) -> Records:
+        """The samples at ``rows``."""
+        columns = {name: getattr(self, name) for name in COLUMNS}
+        return replace(
+            self, **{name: own[rows] for name, own in columns.items() if own is not None}
+        )
 
     def check_measure(self, measure: str) -> None:
         """Refuse a measure that is not what the records hold, or needs logits where there are none.

@@ -177,8 +177,9 @@ def predicted_against_measured(
     starts = spread_starts(len(images), size, pictures // size)
     batches = [engine.pictures(images[start : start + size]) for start in starts]
     measured = time_ways([runner.run for runner in runners], batches, ROUNDS, engine)
-    taken = _some(records, np.concatenate([np.arange(len(records))[s : s + size] for s in starts]))
-    points = [simulate(policy, taken, costs) for policy in policies]
+    rows = np.concatenate([np.arange(len(records))[s : s + size] for s in starts])
+    timed = records.select(rows)
+    points = [simulate(policy, timed, costs) for policy in policies]
     predicted = np.array([point.ms for point in points])
     return pd.DataFrame(
         {
@@ -190,11 +191,3 @@ def predicted_against_measured(
             "error": predicted / measured - 1.0,
         }
     )
-
-
-def _some(records: Records, rows: np.ndarray) -> Records:
-    """The records of the samples at ``rows``, shape (n,)."""
-    columns = ("index", "label", "entropy", "prediction")
-    if records.logits is not None:
-        columns += ("logits",)
-    return replace(records, **{name: getattr(records, name)[rows] for name in columns})

@@ -20,7 +20,7 @@ from early_exit.calibration import find
 from early_exit.cost_model import CostModel
 from early_exit.errors import InputError
 from early_exit.policy import Policy
-from early_exit.records import Records
+from early_exit.records import COLUMNS, Records
 from early_exit.samples import Samples
 from early_exit.targets import Target, evaluate
 from early_exit.temperature import fit
@@ -29,7 +29,6 @@ YARDSTICK = "exact_grid"
 BASELINE = "uniform"
 # Between these shares of the splits lies what is called the interval.
 INTERVAL = (0.025, 0.975)
-COLUMNS = ("index", "label", "entropy", "prediction", "logits")
 
 
 def pool(first: Records, second: Records) -> Records:
@@ -37,14 +36,6 @@ def pool(first: Records, second: Records) -> Records:
     pairs = ((name, getattr(first, name), getattr(second, name)) for name in COLUMNS)
     joined = {name: np.concatenate(pair) for name, *pair in pairs if pair[0] is not None}
     return replace(first, **joined)
-
-
-def select(records: Records, rows: np.ndarray) -> Records:
-    """The samples at ``rows``."""
-    columns = {name: getattr(records, name) for name in COLUMNS}
-    return replace(
-        records, **{name: column[rows] for name, column in columns.items() if column is not None}
-    )
 
 
 def asked(settings: Sequence[Any], delta: float, costs: CostModel) -> list[Target]:
@@ -111,10 +102,10 @@ def compare(
     rows = []
     cuts = splits(len(records), calibration, count)
     for number, (here, there) in enumerate(tqdm(cuts, "study", count, disable=None)):
-        chosen_on = select(records, here)
+        chosen_on = records.select(here)
         seen = replace(sees, temperatures=tuple(fit(chosen_on))) if scaled else sees
         samples = Samples.of(chosen_on, seen)
-        others = Samples.of(select(records, there), seen)
+        others = Samples.of(records.select(there), seen)
         for method in methods:
             start = time.perf_counter()
             found = find(method, samples, costs, targets, costs.unit)

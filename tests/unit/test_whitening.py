@@ -101,9 +101,10 @@ def test_of_large_pictures_it_looks_at_many_but_not_at_every_place(monkeypatch):
     assert len(patches) == 10 * 5 * 5
 
 
-def test_a_convolution_larger_than_the_pictures_is_refused():
-    with pytest.raises(InputError, match=r"training\.whitening: .*\(5, 5\) is larger .*\(4, 4\)"):
-        whiten(network_of(nn.Conv2d(3, 8, 5)), smooth(side=4), ENGINE)
+@pytest.mark.parametrize("size", [(5, 3), (3, 5)])
+def test_a_convolution_larger_than_the_pictures_is_refused(size):
+    with pytest.raises(InputError, match=rf"whitening: .*\({size[0]}, {size[1]}\) is larger .*4\)"):
+        whiten(network_of(nn.Conv2d(3, 8, size)), smooth(side=4), ENGINE)
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from early_exit.datasets import Contents
 from early_exit.errors import InputError
+from early_exit.files import has_line_break
 
 if TYPE_CHECKING:
     from early_exit.datasets import Split
@@ -164,7 +165,7 @@ def _pictures(folder: Path) -> Iterator[Path]:
 
 def _visible(folder: Path) -> list[Path]:
     names = sorted(place.name for place in folder.iterdir() if not place.name.startswith("."))
-    if broken := [name for name in names if "\n" in name or "\r" in name]:
+    if broken := [name for name in names if has_line_break(name)]:
         raise InputError(f"{folder}: the name {broken[0]!r} has a line break; rename it")
     return [folder / name for name in names]
 

@@ -22,7 +22,7 @@ import numpy as np
 
 from early_exit.datasets import Contents
 from early_exit.errors import InputError
-from early_exit.files import sha256
+from early_exit.files import has_line_break, sha256
 
 if TYPE_CHECKING:
     from early_exit.datasets import Split
@@ -129,7 +129,7 @@ def _class_names(path: Path, arrays: dict[str, np.ndarray]) -> list[str]:
     names = arrays.get("class_names", np.arange(highest + 1).astype(str))
     if names.ndim != 1 or names.dtype.kind != "U" or len(set(names.tolist())) != len(names):
         raise InputError(f"{path}: class_names must be texts of shape (C,), each another")
-    if broken := [name for name in names.tolist() if "\n" in name or "\r" in name]:
+    if broken := [name for name in names.tolist() if has_line_break(name)]:
         raise InputError(f"{path}: the class name {broken[0]!r} has a line break; rename it")
     if highest >= len(names) or len(names) < 2:
         raise InputError(

@@ -180,6 +180,7 @@ class _Training:
         number = len(self.log) + 1
         generator = self._sow(number)
         rates, loss_of = self._phase(number)
+        idle = _idle(self.network, loss_of.weights)
         samples = len(self.labels)
         mirrored = self._mirrored(number)
         order = torch.randperm(samples, generator=generator).to(self.labels.device)
@@ -191,7 +192,7 @@ class _Training:
             part.eval()
         for rate, chunk in zip(rates, order.tensor_split(self.steps), strict=True):
             images = self._augmented(chunk, mirrored, generator)
-            loss, right = self._step(images, self.labels[chunk], rate, loss_of)
+            loss, right = self._step(images, self.labels[chunk], rate, loss_of, idle)
             total += loss * len(chunk)
             correct += right
             bar.update()
@@ -242,9 +243,14 @@ class _Training:
         return rates, JointLoss(weights, recipe.label_smoothing, recipe.distillation)
 
     def _step(
-        self, images: torch.Tensor, labels: torch.Tensor, rate: float, loss_of: JointLoss
+        self,
+        images: torch.Tensor,
+        labels: torch.Tensor,
+        rate: float,
+        loss_of: JointLoss,
+        idle: Collection[nn.Parameter],
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """One step: its loss, and the samples that each exit got right."""
+        """One step: its loss, and the samples that each exit got right; ``idle`` stay."""
         reduced = self.recipe.precision != "fp32"
         with torch.autocast(self.engine.device, PRECISIONS[self.recipe.precision], enabled=reduced):
             logits = self.network(self.engine.pictures(images))
@@ -252,7 +258,7 @@ class _Training:
         set_rate(self.optimizer, rate)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        for parameter in _idle(self.network, loss_of.weights):
+        for parameter in idle:
             # Its gradient is 0; with none it is let alone, and does not decay.
             parameter.grad = None
         self.optimizer.step()
