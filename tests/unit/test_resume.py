@@ -27,6 +27,8 @@ FULL = Recipe(
     augmentation="flip_translate",
     translate=1,
     cutout=2,
+    crop=6,
+    crop_epochs=2,
     averaging=0.9,
     backbone_epochs=1,
 )
@@ -41,7 +43,7 @@ IDENTITY = {"seed": 7}
 
 
 class ConvolutionalNetwork(MultiExitNetwork):
-    """Two small convolutional stages with batch norm and dropout; pictures of 3x8x8."""
+    """Two small convolutional stages with batch norm and dropout; pictures of 3 channels."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -51,7 +53,9 @@ class ConvolutionalNetwork(MultiExitNetwork):
             return nn.Sequential(*layers, nn.Dropout(0.3))
 
         self.stages = nn.ModuleList([stage(3), stage(6)])
-        self.heads = nn.ModuleList(nn.Sequential(nn.Flatten(), nn.Linear(384, 3)) for _ in range(2))
+        self.heads = nn.ModuleList(
+            nn.Sequential(nn.AdaptiveAvgPool2d(4), nn.Flatten(), nn.Linear(96, 3)) for _ in range(2)
+        )
 
 
 def data() -> Split:

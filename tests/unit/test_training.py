@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from early_exit.datasets import Split
+from early_exit.engine import Engine
 from early_exit.errors import InputError
 from early_exit.networks import MultiExitNetwork
 from early_exit.training import Recipe, train
@@ -88,9 +89,10 @@ def test_exits_do_not_learn_from_a_final_one_without_weight():
     Recipe(1, 32, 0.02, 0.0, exit_weights=(1.0, 0.0), distillation=0.5, freeze_backbone=True)
 
 
-@pytest.mark.parametrize("setting", ["translate", "cutout"])
+@pytest.mark.parametrize("setting", ["translate", "cutout", "crop"])
 def test_pixels_that_leave_nothing_of_a_picture_are_named(setting):
-    recipe = Recipe(1, 32, 0.02, 0.0, augmentation="flip_translate", **{"translate": 1, setting: 2})
+    pixels = {"translate": 1, "crop": 1, setting: 2}
+    recipe = Recipe(2, 32, 0.02, 0.0, augmentation="flip_translate", crop_epochs=1, **pixels)
     with pytest.raises(InputError, match=rf"training\.{setting}: 2 pixels, of pictures of 2 by 2"):
         train(SmallNetwork(), easy(), recipe, 0)
 
@@ -131,6 +133,66 @@ def test_the_average_is_settled_on_pictures_as_they_were_trained_on():
     # A row and a column of eight are black in two of three places that a picture is moved to.
     white_left = (2 / 3 * 7 / 8 + 1 / 3) ** 2
     assert network.stages[0].running_mean.tolist() == pytest.approx([white_left] * 3, abs=0.01)
+
+
+class Pooled(MultiExitNetwork):
+    """One stage and one exit, for pictures of any size that is not too small."""
+
+    def __init__(self, smallest: int = 1) -> None:
+        super().__init__()
+        self.smallest = smallest
+        self.stages = nn.ModuleList([nn.BatchNorm2d(3)])
+        pooled = [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, 4)]
+        self.heads = nn.ModuleList([nn.Sequential(*pooled)])
+
+    def forward(self, pictures: torch.Tensor) -> torch.Tensor:
+        if pictures.shape[2] < self.smallest:
+            raise RuntimeError(f"at least {self.smallest} pixels")
+        return super().forward(pictures)
+
+
+def wide(samples: int) -> Split:
+    """Pictures of 6 by 8."""
+    labels = torch.arange(samples) % 4
+    return Split(torch.full((samples, 3, 6, 8), 9, dtype=torch.uint8), labels, labels)
+
+
+def test_the_first_epochs_have_windows_and_the_others_whole_pictures():
+    network, seen = Pooled(), []
+    recipe = Recipe(3, 20, 0.02, 0.0, averaging=0.9, crop=4, crop_epochs=2)
+    network.stages[0].register_forward_pre_hook(lambda _, given: seen.append(given[0].shape))
+    train(network, wide(40), recipe, 0)
+    # What is tried before has fewer pictures. Two steps an epoch, and batch norm's statistics are
+    # taken anew from whole pictures.
+    steps = [tuple(shape[2:]) for shape in seen if shape[0] == 20]
+    assert steps == [(4, 4)] * 4 + [(6, 8)] * 4
+
+
+def test_a_network_that_cannot_take_the_windows_is_named():
+    recipe = Recipe(2, 20, 0.02, 0.0, crop=4, crop_epochs=1)
+    with pytest.raises(InputError, match=r"training\.crop: .* of 4 by 4 \(.*at least 5 pixels"):
+        train(Pooled(smallest=5), wide(40), recipe, 0)
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ({"crop": 4}, r"training\.crop: is nothing without training\.crop_epochs"),
+        ({"crop_epochs": 1}, r"training\.crop_epochs: is nothing without training\.crop;"),
+        ({"crop": 4, "crop_epochs": 2}, r"training\.crop_epochs: 2 of 2 epochs; leave one"),
+    ],
+)
+def test_windows_that_come_to_nothing_or_never_end_are_named(settings, told):
+    with pytest.raises(InputError, match=told):
+        Recipe(2, 32, 0.02, 0.0, **settings)
+
+
+def test_the_time_left_counts_the_pixels_of_the_epochs_to_come():
+    recipe = Recipe(4, 20, 0.02, 0.0, crop=4, crop_epochs=2)
+    training = _Training(Pooled(), wide(40), recipe, 0, Engine("cpu"))
+    training.log = [{"seconds": 10.0}]
+    # 16 pixels took 10 seconds; 16 + 48 + 48 are to come.
+    assert training._seconds_left(1) == pytest.approx(70)
 
 
 def test_alternating_flips_show_both_sides_of_each_picture_in_two_epochs(monkeypatch):

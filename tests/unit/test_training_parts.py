@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from early_exit.training.augmentation import AUGMENTATIONS, cut_out, turns
+from early_exit.training.augmentation import AUGMENTATIONS, crop, cut_out, turns
 from early_exit.training.averaging import running_average, settle_batch_norm
 from early_exit.training.loss import TEMPERATURE, JointLoss, exit_weights
 from early_exit.training.optimizers import one_cycle, optimizer, set_rate
@@ -70,6 +70,17 @@ def test_alternating_half_are_mirrored_and_the_others_in_the_next_epoch():
     found = AUGMENTATIONS["alternating_flip_translate"](images, 0, epochs[0], sown())
     expected = [one.flip(2) if its else one for one, its in zip(images, epochs[0], strict=True)]
     assert torch.equal(found, torch.stack(expected))
+
+
+def test_every_window_of_a_picture_comes_about_and_nothing_else():
+    images = torch.cat([numbered(200), numbered(200) + 100])[..., :4]
+    found = crop(images, (3, 2), sown())
+    which = set()
+    for image, window in zip(images, found, strict=True):
+        places = [(top, left) for top in range(3) for left in range(3)]
+        parts = [image[:, top : top + 3, left : left + 2] for top, left in places]
+        which.add([torch.equal(window, part) for part in parts].index(True))
+    assert which == set(range(9))
 
 
 def test_every_cut_is_one_square_and_every_place_comes_about():

@@ -7,8 +7,6 @@ from collections.abc import Callable, Sequence
 import torch
 from torch.nn import functional
 
-from early_exit.errors import InputError
-
 # Of pictures, pixels to move by, whose turn it is to be mirrored, and what draws by chance.
 Augmentation = Callable[[torch.Tensor, int, torch.Tensor, torch.Generator], torch.Tensor]
 
@@ -61,11 +59,18 @@ def translate(images: torch.Tensor, pixels: int, generator: torch.Generator) -> 
     generator
         Of the CPU, so that every device sees the same pictures.
     """
-    samples, _, height, width = images.shape
-    down, right = torch.randint(0, 2 * pixels + 1, (2, samples), generator=generator)
-    padded = functional.pad(images, (pixels,) * 4)
+    return crop(functional.pad(images, (pixels,) * 4), images.shape[2:], generator)
+
+
+def crop(images: torch.Tensor, shape: Sequence[int], generator: torch.Generator) -> torch.Tensor:
+    """Cut a window of ``shape`` (height, width) from each picture, anywhere in it."""
+    samples = len(images)
+    down, right = (
+        torch.randint(0, pixels - side + 1, (samples,), generator=generator)
+        for pixels, side in zip(images.shape[2:], shape, strict=True)
+    )
     # A view of every place that a picture can be cut from; each takes its own.
-    places = padded.unfold(2, height, 1).unfold(3, width, 1)
+    places = images.unfold(2, shape[0], 1).unfold(3, shape[1], 1)
     return places[torch.arange(samples), :, down, right]
 
 
@@ -83,22 +88,6 @@ def cut_out(images: torch.Tensor, side: int, generator: torch.Generator) -> torc
     rows, columns = inside
     square = (rows[:, :, None] & columns[:, None, :])[:, None]
     return images.masked_fill(square.to(images.device), 0)
-
-
-def check_sizes(translate: int, side: int, shape: Sequence[int]) -> None:
-    """Pictures of ``shape`` (height, width) must keep something, moved and blackened.
-
-    Raises
-    ------
-    InputError
-        One line that names the setting.
-    """
-    for name, pixels in (("translate", translate), ("cutout", side)):
-        if pixels >= min(shape):
-            raise InputError(
-                f"training.{name}: {pixels} pixels, of pictures of {shape[0]} by {shape[1]}; take"
-                " some eighth to a half of that"
-            )
 
 
 AUGMENTATIONS: dict[str, Augmentation] = {

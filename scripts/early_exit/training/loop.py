@@ -19,9 +19,10 @@ from early_exit.engine import PRECISIONS, Engine
 from early_exit.errors import InputError
 from early_exit.networks import MultiExitNetwork
 from early_exit.networks.checks import check_gradients
-from early_exit.training.augmentation import AUGMENTATIONS, check_sizes, cut_out, turns
+from early_exit.training.augmentation import AUGMENTATIONS, crop, cut_out, turns
 from early_exit.training.averaging import running_average, settle_batch_norm
-from early_exit.training.loss import JointLoss, exit_weights
+from early_exit.training.checks import check_crop, check_sizes, check_trained
+from early_exit.training.loss import JointLoss, exit_weights, idle
 from early_exit.training.optimizers import one_cycle, optimizer, set_rate
 from early_exit.training.recipe import Recipe
 from early_exit.training.state import SavedState
@@ -77,13 +78,15 @@ def train(
     if device == "cuda" and not torch.cuda.is_available():
         raise InputError("training.device: no CUDA device is there; set it to cpu")
     shape = list(data.images.shape[1:])
-    check_sizes(0 if recipe.augmentation == "none" else recipe.translate, recipe.cutout, shape[1:])
+    check_sizes(recipe, shape[1:])
     weights = exit_weights(recipe.exit_weights, len(network.heads))
     kept = _backbone(network, fresh) if recipe.freeze_backbone else []
     for part in kept:
         part.requires_grad_(False)
-    _check_trained(network, weights)
+    check_trained(network, weights)
     check_gradients(network, weights, shape)
+    if recipe.crop:
+        check_crop(network, recipe.crop, shape[0])
     engine = Engine(device, mean=mean, std=std)
     if recipe.whitening:
         whiten(network, data.images, engine)
@@ -99,24 +102,6 @@ def train(
                 saved.save(training.state())
     training.finish()
     return pd.DataFrame(training.log)
-
-
-def _check_trained(network: MultiExitNetwork, weights: tuple[float, ...]) -> None:
-    """Of the exits that have weight, something must want to be trained."""
-    reached = set(network.parameters()) - _idle(network, weights)
-    if not any(parameter.requires_grad for parameter in reached):
-        raise InputError(
-            "training.exit_weights: only the final exit has weight, which freeze_backbone keeps as"
-            " it is; give weight to a new head"
-        )
-
-
-def _idle(network: MultiExitNetwork, weights: tuple[float, ...]) -> set[nn.Parameter]:
-    """The parameters that a loss of these weights does not depend on."""
-    trained = [head for head, weight in zip(network.heads, weights, strict=True) if weight]
-    last = max(k for k, weight in enumerate(weights) if weight)
-    reached = {p for part in (*network.stages[: last + 1], *trained) for p in part.parameters()}
-    return set(network.parameters()) - reached
 
 
 def _backbone(network: MultiExitNetwork, fresh: Collection[int]) -> list[nn.Module]:
@@ -180,7 +165,7 @@ class _Training:
         number = len(self.log) + 1
         generator = self._sow(number)
         rates, loss_of = self._phase(number)
-        idle = _idle(self.network, loss_of.weights)
+        still = idle(self.network, loss_of.weights)
         samples = len(self.labels)
         mirrored = self._mirrored(number)
         order = torch.randperm(samples, generator=generator).to(self.labels.device)
@@ -191,8 +176,8 @@ class _Training:
             # Batch norm's statistics stay, too, and nothing is dropped out.
             part.eval()
         for rate, chunk in zip(rates, order.tensor_split(self.steps), strict=True):
-            images = self._augmented(chunk, mirrored, generator)
-            loss, right = self._step(images, self.labels[chunk], rate, loss_of, idle)
+            images = self._augmented(number, chunk, mirrored, generator)
+            loss, right = self._step(images, self.labels[chunk], rate, loss_of, still)
             total += loss * len(chunk)
             correct += right
             bar.update()
@@ -215,7 +200,7 @@ class _Training:
         generator, mirrored = self._sow(number), self._mirrored(number)
         order = torch.arange(len(self.labels), device=self.labels.device)
         for chunk in order.tensor_split(self.steps):
-            yield self.engine.pictures(self._augmented(chunk, mirrored, generator))
+            yield self.engine.pictures(self._augmented(number, chunk, mirrored, generator))
 
     def _sow(self, number: int) -> torch.Generator:
         """Seed dropout, and give the generator of the order and the augmentation."""
@@ -248,9 +233,9 @@ class _Training:
         labels: torch.Tensor,
         rate: float,
         loss_of: JointLoss,
-        idle: Collection[nn.Parameter],
+        still: Collection[nn.Parameter],
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """One step: its loss, and the samples that each exit got right; ``idle`` stay."""
+        """One step: its loss, and the samples that each exit got right; what is ``still`` stays."""
         reduced = self.recipe.precision != "fp32"
         with torch.autocast(self.engine.device, PRECISIONS[self.recipe.precision], enabled=reduced):
             logits = self.network(self.engine.pictures(images))
@@ -258,7 +243,7 @@ class _Training:
         set_rate(self.optimizer, rate)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        for parameter in idle:
+        for parameter in still:
             # Its gradient is 0; with none it is let alone, and does not decay.
             parameter.grad = None
         self.optimizer.step()
@@ -267,13 +252,22 @@ class _Training:
         return loss.detach(), (logits.argmax(dim=2) == labels[:, None]).sum(dim=0)
 
     def _augmented(
-        self, chunk: torch.Tensor, mirrored: torch.Tensor, generator: torch.Generator
+        self, number: int, chunk: torch.Tensor, mirrored: torch.Tensor, generator: torch.Generator
     ) -> torch.Tensor:
-        """The pictures of a batch, by the recipe."""
+        """The pictures of a batch in an epoch, by the recipe."""
         recipe = self.recipe
         augment = AUGMENTATIONS[recipe.augmentation]
         images = augment(self.images[chunk], recipe.translate, mirrored[chunk.cpu()], generator)
-        return cut_out(images, recipe.cutout, generator) if recipe.cutout else images
+        if recipe.cutout:
+            images = cut_out(images, recipe.cutout, generator)
+        if number <= recipe.crop_epochs:
+            images = crop(images, self._shape(number), generator)
+        return images
+
+    def _shape(self, number: int) -> tuple[int, int]:
+        """Height and width of the pictures in an epoch."""
+        side, whole = self.recipe.crop, self.images.shape[2:]
+        return (side, side) if number <= self.recipe.crop_epochs else (whole[0], whole[1])
 
     def _note(
         self, number: int, loss: float, accuracy: torch.Tensor, start: float, bar: tqdm
@@ -286,12 +280,18 @@ class _Training:
         seconds = time.perf_counter() - start
         self.log.append({"epoch": number, "loss": loss, **shares, "seconds": seconds})
         exits = " ".join(f"{share:.3f}" for share in shares.values())
-        left = (self.recipe.epochs - number) * np.mean([row["seconds"] for row in self.log])
+        left = self._seconds_left(number)
         bar.set_postfix_str(f"loss {loss:.3f}, accuracy {exits}")
         LOGGER.info(
             "Epoch %d of %d: loss %.4f, accuracy %s; %.0f s, about %.0f min left",
             *(number, self.recipe.epochs, loss, exits, seconds, left / 60),
         )
+
+    def _seconds_left(self, number: int) -> float:
+        """After an epoch: the others take as long by the pixel as those behind."""
+        pixels = [np.prod(self._shape(epoch)) for epoch in range(1, self.recipe.epochs + 1)]
+        spent = sum(row["seconds"] for row in self.log)
+        return spent * sum(pixels[number:]) / sum(pixels[:number])
 
 
 @contextmanager

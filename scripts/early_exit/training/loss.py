@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
+from torch import nn
 from torch.nn import functional
 
 from early_exit.errors import InputError
+from early_exit.networks import MultiExitNetwork
 
 # Softens what the final exit says, so that its second thoughts are heard (Hinton et al. 2015).
 TEMPERATURE = 3.0
@@ -27,6 +29,14 @@ def exit_weights(given: tuple[float, ...] | None, exits: int) -> tuple[float, ..
             f"training.exit_weights: {len(weights)} weights for {exits} exits; give one for each"
         )
     return tuple(weight / sum(weights) for weight in weights)
+
+
+def idle(network: MultiExitNetwork, weights: tuple[float, ...]) -> set[nn.Parameter]:
+    """The parameters that a loss of these weights, one for each exit, does not depend on."""
+    trained = [head for head, weight in zip(network.heads, weights, strict=True) if weight]
+    last = max(k for k, weight in enumerate(weights) if weight)
+    reached = {p for part in (*network.stages[: last + 1], *trained) for p in part.parameters()}
+    return set(network.parameters()) - reached
 
 
 @dataclass(frozen=True)

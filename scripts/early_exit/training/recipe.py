@@ -29,6 +29,8 @@ class Recipe:
         A name in :data:`early_exit.training.augmentation.AUGMENTATIONS`, and its pixels.
     cutout
         Side in pixels of a square that is blackened in each picture; 0 blackens none.
+    crop, crop_epochs
+        Side in pixels of a window that is cut from each picture in so many of the first epochs.
     averaging
         Decay a step of the running average of the weights; ``None`` keeps the last ones.
     whitening
@@ -46,8 +48,8 @@ class Recipe:
     Raises
     ------
     InputError
-        If no epoch is left for training jointly, weights would be both kept and replaced, or exits
-        would learn from a final one that is not trained.
+        If no epoch is left for training jointly or on whole pictures, weights would be both kept
+        and replaced, or exits would learn from a final one that is not trained.
     """
 
     epochs: int
@@ -61,6 +63,8 @@ class Recipe:
     augmentation: str = "none"
     translate: int = 4
     cutout: int = 0
+    crop: int = 0
+    crop_epochs: int = 0
     averaging: float | None = None
     backbone_epochs: int = 0
     dropout_scale: float = 1.0
@@ -74,6 +78,14 @@ class Recipe:
                 f"training.backbone_epochs: {self.backbone_epochs} of {self.epochs} epochs; leave"
                 " one at least for training all exits jointly"
             )
+        if self.crop_epochs >= self.epochs:
+            raise InputError(
+                f"training.crop_epochs: {self.crop_epochs} of {self.epochs} epochs; leave one at"
+                " least for whole pictures"
+            )
+        if bool(self.crop) != bool(self.crop_epochs):
+            given, missing = ("crop", "crop_epochs") if self.crop else ("crop_epochs", "crop")
+            raise InputError(f"training.{given}: is nothing without training.{missing}; set both")
         if self.freeze_backbone:
             for name in ("backbone_epochs", "whitening"):
                 if getattr(self, name):

@@ -1,0 +1,72 @@
+"""What would go wrong in training, said before it begins."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+
+import torch
+
+from early_exit.errors import InputError
+from early_exit.networks import MultiExitNetwork
+from early_exit.networks.own import told
+from early_exit.training.loss import idle
+from early_exit.training.recipe import Recipe
+
+
+def check_sizes(recipe: Recipe, shape: Sequence[int]) -> None:
+    """Pictures of ``shape`` (height, width) must keep something, moved, blackened and cut.
+
+    Raises
+    ------
+    InputError
+        One line that names the setting.
+    """
+    moved = 0 if recipe.augmentation == "none" else recipe.translate
+    some, most = "some eighth to a half", "some three quarters"
+    for name, pixels, share in (
+        ("translate", moved, some),
+        ("cutout", recipe.cutout, some),
+        ("crop", recipe.crop, most),
+    ):
+        if pixels >= min(shape):
+            raise InputError(
+                f"training.{name}: {pixels} pixels, of pictures of {shape[0]} by {shape[1]}; take"
+                f" {share} of that"
+            )
+
+
+def check_crop(network: MultiExitNetwork, side: int, channels: int) -> None:
+    """The network must take pictures of that side, too; tried on a copy, in training mode.
+
+    Raises
+    ------
+    InputError
+        One line that says what the network said.
+    """
+    tried = copy.deepcopy(network).train()
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        try:
+            tried(torch.zeros(4, channels, side, side))
+        # It may be the user's code: anything may be wrong with it.
+        except Exception as error:
+            raise InputError(
+                f"training.crop: the network cannot take pictures of {side} by {side}"
+                f" ({told(error)}); take another side, or set crop and crop_epochs to 0"
+            ) from error
+
+
+def check_trained(network: MultiExitNetwork, weights: tuple[float, ...]) -> None:
+    """Of the exits that have weight, something must want to be trained.
+
+    Raises
+    ------
+    InputError
+        One line that names the setting.
+    """
+    reached = set(network.parameters()) - idle(network, weights)
+    if not any(parameter.requires_grad for parameter in reached):
+        raise InputError(
+            "training.exit_weights: only the final exit has weight, which freeze_backbone keeps as"
+            " it is; give weight to a new head"
+        )
