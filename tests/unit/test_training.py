@@ -170,7 +170,9 @@ def test_the_first_epochs_have_windows_and_the_others_whole_pictures():
 
 def test_a_network_that_cannot_take_the_windows_is_named():
     recipe = Recipe(2, 20, 0.02, 0.0, crop=4, crop_epochs=1)
-    with pytest.raises(InputError, match=r"training\.crop: .* of 4 by 4 \(.*at least 5 pixels"):
+    with pytest.raises(
+        InputError, match=r"training\.crop: of pictures of 4 by 4: .*at least 5 pixels"
+    ):
         train(Pooled(smallest=5), wide(40), recipe, 0)
 
 

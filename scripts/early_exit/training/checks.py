@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
-
-import torch
 
 from early_exit.errors import InputError
 from early_exit.networks import MultiExitNetwork
-from early_exit.networks.own import told
+from early_exit.networks.checks import check_gradients
 from early_exit.training.loss import idle
 from early_exit.training.recipe import Recipe
 
@@ -36,24 +33,23 @@ def check_sizes(recipe: Recipe, shape: Sequence[int]) -> None:
             )
 
 
-def check_crop(network: MultiExitNetwork, side: int, channels: int) -> None:
-    """The network must take pictures of that side, too; tried on a copy, in training mode.
+def check_crop(
+    network: MultiExitNetwork, weights: tuple[float, ...], side: int, channels: int
+) -> None:
+    """The network must be trainable on pictures of that side, too.
 
     Raises
     ------
     InputError
-        One line that says what the network said.
+        One line that says what stands in the way.
     """
-    tried = copy.deepcopy(network).train()
-    with torch.random.fork_rng(devices=[]), torch.no_grad():
-        try:
-            tried(torch.zeros(4, channels, side, side))
-        # It may be the user's code: anything may be wrong with it.
-        except Exception as error:
-            raise InputError(
-                f"training.crop: the network cannot take pictures of {side} by {side}"
-                f" ({told(error)}); take another side, or set crop and crop_epochs to 0"
-            ) from error
+    try:
+        check_gradients(network, weights, [channels, side, side])
+    except InputError as error:
+        raise InputError(
+            f"training.crop: of pictures of {side} by {side}: {error}; take another side, or set"
+            " crop and crop_epochs to 0"
+        ) from error
 
 
 def check_trained(network: MultiExitNetwork, weights: tuple[float, ...]) -> None:

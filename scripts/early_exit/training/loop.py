@@ -86,7 +86,7 @@ def train(
     check_trained(network, weights)
     check_gradients(network, weights, shape)
     if recipe.crop:
-        check_crop(network, recipe.crop, shape[0])
+        check_crop(network, weights, recipe.crop, shape[0])
     engine = Engine(device, mean=mean, std=std)
     if recipe.whitening:
         whiten(network, data.images, engine)
