@@ -320,8 +320,16 @@ def stated(*figures):
 def outdated(summary):
     """Whether what a summary is made from was made again after it, as by a run up to one stage."""
     made = summary.stat().st_mtime
-    folders = ("network", "exits", "cost", "calibration", "selection", "evaluation")
-    files = [file for folder in folders for file in (summary.parent / folder).glob("*.*")]
+    # Not what lies beside it: the points, say, are evaluated at the same time as the summary is made.
+    sources = (
+        "network/network.safetensors",
+        "exits/*.parquet",
+        "cost/cost.*",
+        "calibration/*.csv",
+        "selection/policy.json",
+        "evaluation/evaluation.json",
+    )
+    files = [file for source in sources for file in summary.parent.glob(source)]
     return any(file.stat().st_mtime > made for file in files)
 
 

@@ -53,6 +53,11 @@ def test_headlines_are_of_what_is_there_now(tmp_path, monkeypatch):
     for name in names[:3]:
         write_json(Path("results", name, "selection/policy.json"), {})
         write_json(Path("results", name, "summary.json"), SUMMARY)
+        # Made from the same policy, in a job that may end later.
+        points = Path("results", name, "evaluation/operating_points.csv")
+        points.parent.mkdir()
+        points.touch()
+        os.utime(points, (4e9, 4e9))
     os.utime("results/old/summary.json", (1e9, 1e9))
     Path("results/damaged/summary.json").write_text('{"selected"')
     _, headlines = functions(
