@@ -14,6 +14,7 @@ rule train_baseline:
     input:
         manifest="results/{experiment}/data/manifest.json",
         start=weights("training/start_from"),
+        teacher=weights("training/teacher"),
     output:
         network="results/{experiment}/baselines/network_{cut}.safetensors",
         log="results/{experiment}/baselines/training_{cut}.csv",

@@ -178,8 +178,8 @@ def trained_network(wildcards):
 
 def recipe(wildcards):
     """How the network is trained; where, and on how many threads, is not part of it."""
-    # The weights that it begins with are an input.
-    elsewhere = ("device", "threads", "start_from")
+    # The weights that it begins with, and its teacher's, are inputs.
+    elsewhere = ("device", "threads", "start_from", "teacher")
     return {k: v for k, v in experiment(wildcards)["training"].items() if k not in elsewhere}
 
 

@@ -42,6 +42,7 @@ rule train_network:
     input:
         manifest="results/{experiment}/data/manifest.json",
         start=weights("training/start_from"),
+        teacher=weights("training/teacher"),
     output:
         network="results/{experiment}/network/network.safetensors",
         log="results/{experiment}/network/training.csv",

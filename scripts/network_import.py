@@ -17,12 +17,8 @@ def main(snakemake):
         settings["name"], manifest["classes"], manifest["shape"], settings.get("arguments")
     )
     networks.load_checkpoint(network, path)
-    if networks.trained_on(path) not in (None, manifest["digest"]):
-        warn(
-            f"{path} was trained on other data, or on another split of them: if it has seen what"
-            " it is calibrated or tested on here, its figures are too good; keep"
-            " dataset.calibration, dataset.test and dataset.split_seed as they were in training"
-        )
+    if warning := networks.trained_on_other(path, manifest["digest"]):
+        warn(warning)
     identity = {
         **networks.described(settings),
         "classes": manifest["classes"],

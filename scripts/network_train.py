@@ -10,7 +10,7 @@ from early_exit.engine import scaling
 from early_exit.errors import InputError
 from early_exit.files import sha256, write_table
 from early_exit.training import Recipe, SavedState, train
-from stage_runner import read_manifest, run_stage, use_threads
+from stage_runner import read_manifest, run_stage, use_threads, warn
 
 
 def main(snakemake):
@@ -45,14 +45,14 @@ def main(snakemake):
         fresh = (0,)
         identity["training"] |= {"exit_weights": None, "distillation": 0.0}
         identity["cut"] = int(cut)
+    teacher = taught_by(snakemake.input.teacher, manifest, identity)
     # Beside the output, and no output itself: Snakemake deletes those of a job that failed.
     output = Path(snakemake.output.network)
     path = output.with_name(output.stem.replace("network", "training_state") + ".pt")
     saved = SavedState(path, identity | {"code": params.code})
     recipe = Recipe(**identity["training"])
-    log = train(
-        network, data, recipe, params.seed, params.device, saved, fresh, **scaling(manifest)
-    )
+    where = (params.device, saved, fresh)
+    log = train(network, data, recipe, params.seed, *where, **scaling(manifest), teacher=teacher)
     networks.save(network, snakemake.output.network, identity)
     made_by = {"network": sha256(snakemake.output.network), "data": manifest["digest"]}
     write_table(snakemake.output.log, log, made_by)
@@ -68,6 +68,23 @@ def begin(network, start, identity):
     fresh = networks.load_start(network, start)
     identity["start"] = sha256(start)
     return told(fresh, start)
+
+
+def taught_by(path, manifest, identity):
+    """The network at ``path``, where there is one, for the same classes and pictures."""
+    if not path:
+        return None
+    teacher, its_own = networks.load(path)
+    for key in ("classes", "shape"):
+        if its_own[key] != manifest[key]:
+            raise InputError(
+                f"training.teacher: {path} has {key} {its_own[key]}, the data {manifest[key]}; use"
+                " a network that was trained on such data"
+            )
+    if warning := networks.trained_on_other(path, manifest["digest"]):
+        warn(warning)
+    identity["teacher"] = sha256(path)
+    return teacher
 
 
 def own_start(network, again):

@@ -11,6 +11,8 @@ import yaml
 from early_exit.records import Records
 
 COLUMNS = ("exit", "macs", "accuracy_calibration", "accuracy_test")
+# Networks that it was made from, and what they were to it.
+FROM = {"start": "began with the weights of", "teacher": "learned from"}
 
 
 def make_card(
@@ -32,7 +34,8 @@ def make_card(
     experiment
         What made it, such as ``cifar10@0``.
     identity
-        The trained network's own: ``network``, ``data``, ``training``, ``seed``.
+        The trained network's own: ``network``, ``data``, ``training``, ``seed``; ``start`` and
+        ``teacher``, SHA-256 of what it began with and learned from, where there was such a file.
     manifest
         The data set's.
     splits
@@ -62,6 +65,7 @@ def make_card(
         "exits": [dict(zip(COLUMNS, row, strict=True)) for row in zip(*columns, strict=True)],
         "training": identity["training"],
         "seed": identity["seed"],
+        **{key: identity[key] for key in FROM if key in identity},
         "minutes": round(float(np.sum(log.seconds)) / 60, 1),
         "file": file,
     }
@@ -81,6 +85,11 @@ def markdown(card: dict[str, Any]) -> str:
     )
     table = "\n".join(rows)
     recipe = yaml.safe_dump(card["training"], sort_keys=False, default_flow_style=False)
+    made_from = "".join(
+        f"- {words} the file of SHA-256\n  `{card[key]}`\n"
+        for key, words in FROM.items()
+        if key in card
+    )
     samples = card["samples"]
     return f"""# {name}
 
@@ -104,7 +113,7 @@ test split; on the calibration split nothing was trained.
 - `{name}.safetensors`: {card["file"]["bytes"]:,} bytes, SHA-256
   `{card["file"]["sha256"]}`
 - data: digest `{card["data"]["digest"]}`
-{settings}- recipe:
+{settings}{made_from}- recipe:
 
 ```yaml
 {recipe}```

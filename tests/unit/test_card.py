@@ -47,6 +47,11 @@ def test_people_read_the_same(card):
     for expected in (card["command"], "1,234,567 bytes", "f" * 64, "d" * 64, "epochs: 2"):
         assert expected in text
     assert "the seed\n3" in text
+    # It came from no other network.
+    assert "learned from" not in text
+    assert f"- learned from the file of SHA-256\n  `{'e' * 64}`" in markdown(
+        card | {"teacher": "e" * 64}
+    )
 
 
 def test_macs_are_those_of_the_stages_and_one_head():

@@ -12,7 +12,7 @@ import network_train
 from early_exit import datasets, networks
 from early_exit.datasets.splits import held_out
 from early_exit.errors import InputError
-from early_exit.files import write_json
+from early_exit.files import sha256, write_json
 from early_exit.training.loop import _Training
 
 DIGITS = {"name": "digits", "calibration": None, "test": None, "split_seed": 42}
@@ -30,7 +30,7 @@ def job(tmp_path):
     return SimpleNamespace(
         threads=2,
         wildcards={},
-        input=SimpleNamespace(manifest=str(manifest), start=[]),
+        input=SimpleNamespace(manifest=str(manifest), start=[], teacher=[]),
         output=SimpleNamespace(
             network=str(folder / "network.safetensors"), log=str(folder / "training.csv")
         ),
@@ -105,6 +105,30 @@ def test_what_it_leaves(job, tmp_path):
     assert pd.read_csv(job.output.log).epoch.tolist() == [1]
     files = sorted(path.name for path in (tmp_path / "network").iterdir())
     assert files == ["network.safetensors", "training.csv"]
+
+
+def taught(job, tmp_path, **own):
+    """The job, and a network for its teacher, of which this is said."""
+    path = tmp_path / "teacher.safetensors"
+    identity = {"network": "compact", "classes": 10, "shape": [3, 32, 32], "data": "d"} | own
+    network = networks.build("compact", identity["classes"], identity["shape"])
+    networks.save(network, path, identity)
+    job.input.teacher = str(path)
+    return job
+
+
+@pytest.mark.parametrize(("data", "warned"), [("d", False), ("e", True)])
+def test_its_teacher_is_part_of_what_it_is(job, tmp_path, capsys, data, warned):
+    network_train.main(taught(job, tmp_path, data=data))
+    _, identity = networks.load(job.output.network)
+    assert identity["teacher"] == sha256(job.input.teacher)
+    # A teacher that has seen the calibration split would tell of it.
+    assert ("was trained on other data" in capsys.readouterr().err) == warned
+
+
+def test_a_teacher_of_other_classes_is_named(job, tmp_path):
+    with pytest.raises(InputError, match=r"training\.teacher: .* has classes 7, the data 10"):
+        network_train.main(taught(job, tmp_path, classes=7))
 
 
 OWN = """

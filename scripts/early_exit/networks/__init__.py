@@ -161,9 +161,16 @@ def load_checkpoint(network: MultiExitNetwork, path: str | os.PathLike) -> None:
     _load_state(network, _read_state(Path(path)), path)
 
 
-def trained_on(path: str | os.PathLike) -> str | None:
-    """The digest of the data that a checkpoint of this workflow was trained on, if it is one."""
-    return _identity(path).get("data") if Path(path).suffix == ".safetensors" else None
+def trained_on_other(path: str | os.PathLike, digest: str) -> str | None:
+    """What to warn of where a checkpoint of this workflow was trained on data of another digest."""
+    data = _identity(path).get("data") if Path(path).suffix == ".safetensors" else None
+    if data in (None, digest):
+        return None
+    return (
+        f"{path} was trained on other data, or on another split of them: if it has seen what it is"
+        " calibrated or tested on here, its figures are too good; keep dataset.calibration,"
+        " dataset.test and dataset.split_seed as they were in training"
+    )
 
 
 def load_start(network: MultiExitNetwork, path: str | os.PathLike) -> list[int]:

@@ -66,3 +66,22 @@ def check_trained(network: MultiExitNetwork, weights: tuple[float, ...]) -> None
             "training.exit_weights: only the final exit has weight, which freeze_backbone keeps as"
             " it is; give weight to a new head"
         )
+
+
+def check_teacher(recipe: Recipe, teacher: MultiExitNetwork, channels: int) -> None:
+    """What is about labels must not be set, and the teacher must see what the network sees.
+
+    Raises
+    ------
+    InputError
+        One line that names the setting.
+    """
+    for name in ("label_smoothing", "distillation"):
+        if getattr(recipe, name):
+            raise InputError(
+                f"training.{name}: comes with learning from labels, and training.teacher takes"
+                f" their place; set {name} to 0, or teacher to null"
+            )
+    if recipe.crop:
+        final = (0.0,) * (len(teacher.heads) - 1) + (1.0,)
+        check_crop(teacher, final, recipe.crop, channels)

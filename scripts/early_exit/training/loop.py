@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -21,11 +22,12 @@ from early_exit.networks import MultiExitNetwork
 from early_exit.networks.checks import check_gradients
 from early_exit.training.augmentation import AUGMENTATIONS, crop, cut_out, turns
 from early_exit.training.averaging import running_average, settle_batch_norm
-from early_exit.training.checks import check_crop, check_sizes, check_trained
+from early_exit.training.checks import check_crop, check_sizes, check_teacher, check_trained
 from early_exit.training.loss import JointLoss, exit_weights, idle
 from early_exit.training.optimizers import one_cycle, optimizer, set_rate
 from early_exit.training.recipe import Recipe
 from early_exit.training.state import SavedState
+from early_exit.training.teacher import Teacher
 from early_exit.training.whitening import whiten
 
 LOGGER = logging.getLogger(__name__)
@@ -41,6 +43,7 @@ def train(
     fresh: Collection[int] = (),
     mean: tuple[float, ...] | None = None,
     std: tuple[float, ...] | None = None,
+    teacher: MultiExitNetwork | None = None,
 ) -> pd.DataFrame:
     """Train in place; deterministic for a seed on the CPU, and a number of threads.
 
@@ -60,6 +63,8 @@ def train(
         the last one too.
     mean, std
         Of each channel, as :class:`~early_exit.engine.Engine` has it.
+    teacher
+        A trained network for as many classes, from which the exits learn instead of the labels.
 
     Returns
     -------
@@ -87,10 +92,12 @@ def train(
     check_gradients(network, weights, shape)
     if recipe.crop:
         check_crop(network, weights, recipe.crop, shape[0])
+    if teacher:
+        check_teacher(recipe, teacher, shape[0])
     engine = Engine(device, mean=mean, std=std)
     if recipe.whitening:
         whiten(network, data.images, engine)
-    training = _Training(network, data, recipe, seed, engine, kept)
+    training = _Training(network, data, recipe, seed, engine, kept, teacher)
     found = saved.load() if saved else None
     if found:
         training.restore(found)
@@ -125,6 +132,7 @@ class _Training:
         seed: int,
         engine: Engine,
         kept: Collection[nn.Module] = (),
+        teacher: MultiExitNetwork | None = None,
     ) -> None:
         self.recipe, self.seed, self.engine, self.kept = recipe, seed, engine, kept
         self.weights = exit_weights(recipe.exit_weights, len(network.heads))
@@ -135,6 +143,8 @@ class _Training:
         self.optimizer = optimizer(recipe.optimizer, network, recipe.weight_decay)
         averaged = recipe.averaging is not None
         self.average = running_average(network, recipe.averaging) if averaged else None
+        same = replace(engine, precision=recipe.precision)
+        self.teacher = Teacher(teacher, same, recipe.augmentation != "none") if teacher else None
         self.log: list[dict[str, float]] = []
 
     def state(self) -> dict[str, Any]:
@@ -239,7 +249,8 @@ class _Training:
         reduced = self.recipe.precision != "fp32"
         with torch.autocast(self.engine.device, PRECISIONS[self.recipe.precision], enabled=reduced):
             logits = self.network(self.engine.pictures(images))
-        loss = loss_of(logits, labels)
+        taught = self.teacher(images) if self.teacher else None
+        loss = loss_of(logits, labels, taught)
         set_rate(self.optimizer, rate)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()

@@ -39,9 +39,16 @@ def idle(network: MultiExitNetwork, weights: tuple[float, ...]) -> set[nn.Parame
     return set(network.parameters()) - reached
 
 
+def softened(logits: torch.Tensor) -> torch.Tensor:
+    """Log-probabilities (..., C) of logits that are divided by the temperature."""
+    return (logits.float() / TEMPERATURE).log_softmax(dim=-1)
+
+
 @dataclass(frozen=True)
 class JointLoss:
     """Cross-entropy of each exit and, for the earlier ones, distance from the final one.
+
+    Or, where a teacher says what to say, distance of each exit from that alone.
 
     Attributes
     ----------
@@ -58,25 +65,34 @@ class JointLoss:
     label_smoothing: float = 0.0
     distillation: float = 0.0
 
-    def __call__(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        """The loss of logits (N, K, C) and labels (N,), a mean over samples."""
+    def __call__(
+        self, logits: torch.Tensor, labels: torch.Tensor, taught: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """The loss of logits (N, K, C), a mean over samples.
+
+        Of labels (N,), or of a teacher's softened log-probabilities (N, C) instead (Beyer et al.
+        2022, section 3).
+        """
         logits = logits.float()
         last = len(self.weights) - 1
         loss = logits.new_zeros(())
         for k, weight in enumerate(self.weights):
             if weight == 0:
                 continue
+            if taught is not None:
+                loss = loss + weight * _distance(logits[:, k], taught)
+                continue
             own = functional.cross_entropy(
                 logits[:, k], labels, label_smoothing=self.label_smoothing
             )
             if self.distillation and k < last:
-                own = own + self.distillation * _distance(logits[:, k], logits[:, -1].detach())
+                final = softened(logits[:, -1].detach())
+                own = own + self.distillation * _distance(logits[:, k], final)
             loss = loss + weight * own
         return loss
 
 
-def _distance(student: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:
+def _distance(logits: torch.Tensor, goal: torch.Tensor) -> torch.Tensor:
     """KL of softened predictions; the square keeps the gradient's size (Hinton et al. 2015)."""
-    own, goal = ((one / TEMPERATURE).log_softmax(dim=1) for one in (student, teacher))
-    divergence = functional.kl_div(own, goal, reduction="batchmean", log_target=True)
+    divergence = functional.kl_div(softened(logits), goal, reduction="batchmean", log_target=True)
     return TEMPERATURE**2 * divergence
