@@ -79,15 +79,56 @@ def cut_out(images: torch.Tensor, side: int, generator: torch.Generator) -> torc
 
     At an edge less than the square is seen (DeVries and Taylor 2017, section 3.2).
     """
-    samples, _, *shape = images.shape
-    inside = []
-    for pixels in shape:
-        start = torch.randint(0, pixels, (samples, 1), generator=generator) - side // 2
-        place = torch.arange(pixels)
-        inside.append((place >= start) & (place < start + side))
-    rows, columns = inside
-    square = (rows[:, :, None] & columns[:, None, :])[:, None]
-    return images.masked_fill(square.to(images.device), 0)
+    spans = []
+    for pixels in images.shape[2:]:
+        start = torch.randint(0, pixels, (len(images), 1), generator=generator) - side // 2
+        spans.append(_span(start, side, pixels))
+    return images.masked_fill(_rectangle(*spans).to(images.device), 0)
+
+
+def cut_mix(
+    images: torch.Tensor, most: float, generator: torch.Generator
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Cover a rectangle of each picture with what the one before it has there (Yun et al. 2019).
+
+    Parameters
+    ----------
+    most
+        Largest share of a picture that is covered; each has its own, up to there all as likely.
+
+    Returns
+    -------
+    tuple
+        The pictures, and the share (N,) of each that is its own still.
+    """
+    share = most * torch.rand((len(images), 1), generator=generator)
+    spans = []
+    for pixels in images.shape[2:]:
+        side = (share.sqrt() * pixels).round().long()
+        free = pixels - side + 1
+        start = (torch.rand((len(images), 1), generator=generator) * free).long()
+        spans.append(_span(start, side, pixels))
+    covered = _rectangle(*spans)
+    own = 1 - covered.float().mean(dim=(1, 2, 3))
+    return torch.where(covered.to(images.device), images.roll(1, 0), images), own
+
+
+def mixed_labels(labels: torch.Tensor, own: torch.Tensor, classes: int) -> torch.Tensor:
+    """Probabilities (N, C) of the labels (N,) of pictures that :func:`cut_mix` has mixed."""
+    share = own.to(labels.device)[:, None]
+    certain = functional.one_hot(labels, classes).float()
+    return share * certain + (1 - share) * certain.roll(1, 0)
+
+
+def _span(start: torch.Tensor, side: torch.Tensor | int, pixels: int) -> torch.Tensor:
+    """Which of so many pixels lie from ``start`` (N, 1) on, ``side`` long; (N, pixels)."""
+    place = torch.arange(pixels)
+    return (place >= start) & (place < start + side)
+
+
+def _rectangle(rows: torch.Tensor, columns: torch.Tensor) -> torch.Tensor:
+    """Which pixels lie in those rows and columns, (N, 1, height, width)."""
+    return (rows[:, :, None] & columns[:, None, :])[:, None]
 
 
 AUGMENTATIONS: dict[str, Augmentation] = {

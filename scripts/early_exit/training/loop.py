@@ -20,7 +20,14 @@ from early_exit.engine import PRECISIONS, Engine
 from early_exit.errors import InputError
 from early_exit.networks import MultiExitNetwork
 from early_exit.networks.checks import check_gradients
-from early_exit.training.augmentation import AUGMENTATIONS, crop, cut_out, turns
+from early_exit.training.augmentation import (
+    AUGMENTATIONS,
+    crop,
+    cut_mix,
+    cut_out,
+    mixed_labels,
+    turns,
+)
 from early_exit.training.averaging import running_average, settle_batch_norm
 from early_exit.training.checks import check_crop, check_sizes, check_teacher, check_trained
 from early_exit.training.loss import JointLoss, exit_weights, idle
@@ -186,8 +193,8 @@ class _Training:
             # Batch norm's statistics stay, too, and nothing is dropped out.
             part.eval()
         for rate, chunk in zip(rates, order.tensor_split(self.steps), strict=True):
-            images = self._augmented(number, chunk, mirrored, generator)
-            loss, right = self._step(images, self.labels[chunk], rate, loss_of, still)
+            images, own = self._augmented(number, chunk, mirrored, generator)
+            loss, right = self._step(images, self.labels[chunk], own, rate, loss_of, still)
             total += loss * len(chunk)
             correct += right
             bar.update()
@@ -210,7 +217,8 @@ class _Training:
         generator, mirrored = self._sow(number), self._mirrored(number)
         order = torch.arange(len(self.labels), device=self.labels.device)
         for chunk in order.tensor_split(self.steps):
-            yield self.engine.pictures(self._augmented(number, chunk, mirrored, generator))
+            images, _ = self._augmented(number, chunk, mirrored, generator)
+            yield self.engine.pictures(images)
 
     def _sow(self, number: int) -> torch.Generator:
         """Seed dropout, and give the generator of the order and the augmentation."""
@@ -241,16 +249,21 @@ class _Training:
         self,
         images: torch.Tensor,
         labels: torch.Tensor,
+        own: torch.Tensor | None,
         rate: float,
         loss_of: JointLoss,
         still: Collection[nn.Parameter],
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """One step: its loss, and the samples that each exit got right; what is ``still`` stays."""
+        """One step: its loss, and the samples that each exit got right; what is ``still`` stays.
+
+        ``own`` is what :func:`cut_mix` has left of each picture, whose label is right even so.
+        """
         reduced = self.recipe.precision != "fp32"
         with torch.autocast(self.engine.device, PRECISIONS[self.recipe.precision], enabled=reduced):
             logits = self.network(self.engine.pictures(images))
         taught = self.teacher(images) if self.teacher else None
-        loss = loss_of(logits, labels, taught)
+        goal = labels if own is None else mixed_labels(labels, own, logits.shape[2])
+        loss = loss_of(logits, goal, taught)
         set_rate(self.optimizer, rate)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
@@ -264,8 +277,8 @@ class _Training:
 
     def _augmented(
         self, number: int, chunk: torch.Tensor, mirrored: torch.Tensor, generator: torch.Generator
-    ) -> torch.Tensor:
-        """The pictures of a batch in an epoch, by the recipe."""
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """The pictures of a batch in an epoch, by the recipe; what is left of each if mixed."""
         recipe = self.recipe
         augment = AUGMENTATIONS[recipe.augmentation]
         images = augment(self.images[chunk], recipe.translate, mirrored[chunk.cpu()], generator)
@@ -273,7 +286,9 @@ class _Training:
             images = cut_out(images, recipe.cutout, generator)
         if number <= recipe.crop_epochs:
             images = crop(images, self._shape(number), generator)
-        return images
+        if recipe.cutmix:
+            return cut_mix(images, recipe.cutmix, generator)
+        return images, None
 
     def _shape(self, number: int) -> tuple[int, int]:
         """Height and width of the pictures in an epoch."""

@@ -70,8 +70,8 @@ class JointLoss:
     ) -> torch.Tensor:
         """The loss of logits (N, K, C), a mean over samples.
 
-        Of labels (N,), or of a teacher's softened log-probabilities (N, C) instead (Beyer et al.
-        2022, section 3).
+        Of labels (N,), or their probabilities (N, C); or of a teacher's softened log-probabilities
+        (N, C) instead (Beyer et al. 2022, section 3).
         """
         logits = logits.float()
         last = len(self.weights) - 1

@@ -29,6 +29,8 @@ class Recipe:
         A name in :data:`early_exit.training.augmentation.AUGMENTATIONS`, and its pixels.
     cutout
         Side in pixels of a square that is blackened in each picture; 0 blackens none.
+    cutmix
+        Largest share of a picture that a rectangle of another one covers; 0 covers none.
     crop, crop_epochs
         Side in pixels of a window that is cut from each picture in so many of the first epochs.
     averaging
@@ -63,6 +65,7 @@ class Recipe:
     augmentation: str = "none"
     translate: int = 4
     cutout: int = 0
+    cutmix: float = 0.0
     crop: int = 0
     crop_epochs: int = 0
     averaging: float | None = None
