@@ -27,6 +27,7 @@ FULL = Recipe(
     augmentation="flip_translate",
     translate=1,
     cutout=2,
+    cutmix=0.5,
     crop=6,
     crop_epochs=2,
     averaging=0.9,

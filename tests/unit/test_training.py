@@ -11,6 +11,7 @@ from early_exit.errors import InputError
 from early_exit.networks import MultiExitNetwork
 from early_exit.training import Recipe, train
 from early_exit.training.loop import _Training
+from early_exit.training.loss import JointLoss
 from helpers import SmallNetwork, pictures
 
 
@@ -187,6 +188,22 @@ def test_a_network_that_cannot_take_the_windows_is_named():
 def test_windows_that_come_to_nothing_or_never_end_are_named(settings, told):
     with pytest.raises(InputError, match=told):
         Recipe(2, 32, 0.02, 0.0, **settings)
+
+
+def test_steps_are_taken_on_mixed_pictures_with_mixed_labels(monkeypatch):
+    seen, call = [], JointLoss.__call__
+
+    def spying_call(self, logits, labels, taught=None):
+        seen.append(labels)
+        return call(self, logits, labels, taught)
+
+    monkeypatch.setattr(JointLoss, "__call__", spying_call)
+    log = train(SmallNetwork(), easy(), Recipe(60, 32, 0.02, 0.0, cutmix=0.5), 0)
+    labels = torch.cat(seen)
+    assert torch.allclose(labels.sum(1), torch.ones(len(labels)))
+    assert labels.max(1).values.unique().tolist() == [0.75, 1.0]
+    # What is right is the picture that the other one covers a quarter of.
+    assert log.accuracy_3.iloc[-1] > 0.6
 
 
 def test_the_time_left_counts_the_pixels_of_the_epochs_to_come():

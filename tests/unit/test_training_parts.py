@@ -7,7 +7,14 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from early_exit.training.augmentation import AUGMENTATIONS, crop, cut_out, turns
+from early_exit.training.augmentation import (
+    AUGMENTATIONS,
+    crop,
+    cut_mix,
+    cut_out,
+    mixed_labels,
+    turns,
+)
 from early_exit.training.averaging import running_average, settle_batch_norm
 from early_exit.training.loss import TEMPERATURE, JointLoss, exit_weights
 from early_exit.training.optimizers import one_cycle, optimizer, set_rate
@@ -97,6 +104,43 @@ def test_every_cut_is_one_square_and_every_place_comes_about():
             square[max(0, top) : top + 2, max(0, left) : left + 2] = True
             possible.add(tuple(square.flatten().tolist()))
     assert {tuple(one.flatten().tolist()) for one in black[:, 0]} == possible
+
+
+def test_every_rectangle_is_of_the_picture_before_and_as_large_as_is_said():
+    number = torch.arange(2000, dtype=torch.uint8) % 200
+    images = number[:, None, None, None].expand(-1, 3, 4, 4)
+    found, own = cut_mix(images, 0.5, sown())
+    covered = found != images
+    assert torch.equal(found, torch.where(covered, images.roll(1, 0), images))
+    # Sides of 0 to 3 of 4 pixels, since the root of a half is 0.71; square like the picture.
+    possible = {torch.zeros(4, 4, dtype=torch.bool)}
+    for side in (1, 2, 3):
+        for top in range(5 - side):
+            for left in range(5 - side):
+                square = torch.zeros(4, 4, dtype=torch.bool)
+                square[top : top + side, left : left + side] = True
+                possible.add(square)
+    assert torch.equal(covered[:, 0], covered[:, 2])
+    squares = {tuple(one.flatten().tolist()) for one in covered[:, 0]}
+    assert squares == {tuple(one.flatten().tolist()) for one in possible}
+    assert torch.allclose(own, 1 - covered.float().mean(dim=(1, 2, 3)))
+
+
+def test_shares_up_to_the_largest_are_as_likely():
+    images = torch.arange(200, dtype=torch.uint8)[:, None, None, None].expand(-1, 1, 64, 32)
+    _, own = cut_mix(images.repeat(20, 1, 1, 1), 0.4, sown())
+    shares = torch.histc(1 - own, 4, 0.0, 0.4) / len(own)
+    assert torch.allclose(shares, torch.full((4,), 0.25), atol=0.03)
+
+
+def test_labels_are_mixed_as_their_pictures():
+    mixed = mixed_labels(torch.tensor([2, 0, 0]), torch.tensor([0.75, 0.5, 1.0]), 3)
+    assert mixed.tolist() == [[0.25, 0, 0.75], [0.5, 0, 0.5], [1, 0, 0]]
+    logits = torch.randn(3, 2, 3, generator=sown())
+    loss = JointLoss((0.5, 0.5), label_smoothing=0.1)
+    own, other = (loss(logits[:2], torch.tensor(labels)) for labels in ([2, 0], [0, 2]))
+    halves = mixed_labels(torch.tensor([2, 0]), torch.tensor([0.5, 0.5]), 3)
+    assert loss(logits[:2], halves).item() == pytest.approx((own + other).item() / 2)
 
 
 def test_the_joint_loss_of_two_exits_by_hand():
