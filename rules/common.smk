@@ -455,12 +455,16 @@ def each(pattern, **wildcards):
 def weights(path):
     """The file of weights at a setting such as `network/checkpoint`, which must be there.
 
-    Nothing where it is not set, or is no path.
+    Unless it is the network of another experiment, which is made. Nothing where it is not set, or is
+    no path.
     """
+    made = re.compile(rf"results/({WITH_NETWORK})/network/network\.safetensors")
 
     def value(wildcards):
-        given = isinstance(setting(path)(wildcards), str)
-        return existing(wildcards, path) if given else []
+        given = setting(path)(wildcards)
+        if not isinstance(given, str):
+            return []
+        return given if made.fullmatch(given) else existing(wildcards, path)
 
     return value
 

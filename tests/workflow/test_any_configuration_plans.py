@@ -24,7 +24,8 @@ def test_what_the_schema_allows_is_planned(project, config, tally):
             network["checkpoint"] = None
         if ":" in network.get("name", ""):
             network["name"] = "branchynet"
-        own.get("training", {}).pop("start_from", None)
+        for key in ("start_from", "teacher"):
+            own.get("training", {}).pop(key, None)
         # Not every data set takes these, and what it takes is no matter of types.
         for key in ("path", "size", "test", "mean", "std"):
             dataset.pop(key, None)

@@ -18,7 +18,8 @@ from test_networks_page import block
 from torchvision.models import get_model
 
 from conftest import ROOT, SMALL, copy_of_project
-from early_exit import datasets
+from early_exit import datasets, networks
+from early_exit.files import sha256
 from early_exit.records import read_records
 
 DIGITS = {"name": "digits", "calibration": 1, "test": 1, "split_seed": 0}
@@ -143,6 +144,20 @@ def test_a_class_of_ones_own_on_arrays(slim):
     assert result["agreement"]["different"] == 0
 
 
+def test_a_network_learns_from_that_of_another_experiment_which_is_made_first(slim):
+    small, taught = experiment("slim"), experiment("slim")
+    taught["training"] |= {"teacher": "results/small/network/network.safetensors"}
+    run = {"run": "taught", "experiments": {"small": small, "taught": taught}}
+    slim.configure(**run)
+    slim.run("--cores", "2", "network", check=True)
+    _, identity = networks.load(slim.folder / "results/taught/network/network.safetensors")
+    assert identity["teacher"] == sha256(slim.path("network/network.safetensors"))
+    assert slim.planned("network") == {}
+    small["training"]["epochs"] = 2
+    slim.configure(**run)
+    assert slim.planned("network")["train_network"] == 2
+
+
 def test_a_class_that_will_not_do_is_told_before_it_is_trained(slim):
     slim.edit("own/slim.py", "nn.Linear(4 * width, classes)", "nn.Linear(4 * width, 7)")
     assert "network own/slim.py:Slim: head 1: gives (2, 7) for 2 pictures" in fails(slim)
@@ -171,6 +186,11 @@ def test_a_class_that_will_not_do_is_told_before_it_is_trained(slim):
             "epochs: 1",
             "epochs: 1\n      start_from: x.pt",
             "training.start_from: there is no file x",
+        ),
+        (
+            "epochs: 1",
+            "epochs: 1\n      teacher: results/other/network/network.safetensors",
+            "training.teacher: there is no file results/other/network/network.safetensors",
         ),
     ],
 )
