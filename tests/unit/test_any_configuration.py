@@ -13,7 +13,7 @@ from early_exit.errors import InputError
 
 
 @pytest.mark.faults
-@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=150, suppress_health_check=list(HealthCheck))
 @given(config=configurations())
 def test_what_the_schema_allows_is_taken(config, tally):
     found = configure(copy.deepcopy(config), SCHEMA)
@@ -82,7 +82,7 @@ def at(config, path):
 
 
 @pytest.mark.faults
-@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=60, suppress_health_check=list(HealthCheck))
 @given(config=configurations(), data=st.data())
 def test_any_mistake_is_one_line_that_names_the_key(config, data, tally):
     options = list(mistakes(config))

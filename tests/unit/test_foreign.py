@@ -235,9 +235,7 @@ def test_what_is_no_file_of_records_is_named(tmp_path):
         read_foreign(path)
 
 
-@settings(
-    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data(), kind=st.sampled_from(["npz", "parquet"]))
 def test_a_damaged_file_gives_no_other_numbers_and_one_line(tmp_path, data, kind):
     logits, labels = logits_and_labels(8)

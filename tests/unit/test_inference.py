@@ -28,7 +28,7 @@ CASES = st.integers(1, 4).flatmap(
 )
 
 
-@settings(deadline=None, max_examples=80)
+@settings(max_examples=80)
 @given(
     case=CASES,
     samples=st.integers(2, 40),
@@ -150,7 +150,7 @@ def test_nothing_of_a_run_that_broke_off_is_left_for_the_next():
     assert all(torch.equal(one, other) for one, other in zip(whole, again, strict=True))
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(
     adds=st.lists(st.integers(0, 9), min_size=1, max_size=12),
     size=st.integers(1, 6),

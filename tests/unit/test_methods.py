@@ -139,7 +139,7 @@ def test_coordinate_pays_for_a_head_only_if_it_is_worth_it():
     assert coordinate.best_cut(samples, dear, np.array([-INF]), 0, 0.1) == -INF
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.integers(0, 2**16), st.floats(0, 5), st.integers(0, 2))
 def test_a_coordinate_step_is_exact(seed, penalty, exit):
     samples = drawn(seed)
@@ -155,7 +155,7 @@ def test_a_coordinate_step_is_exact(seed, penalty, exit):
     assert value == pytest.approx(max(values), abs=1e-8)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(st.integers(0, 2**16))
 def test_the_coordinate_front_is_what_its_policies_give(seed):
     samples, prices = drawn(seed), make_costs(4).prices("macs")
@@ -177,7 +177,7 @@ def test_dynamic_programming_by_hand():
     assert dynamic_programming.solve(step, prices, 20.0) == [INF]
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(st.integers(0, 2**16), st.integers(2, 5))
 def test_the_grid_counts_what_every_policy_gives(seed, size):
     samples, prices = drawn(seed), make_costs(4).prices("macs")
@@ -201,7 +201,7 @@ def test_of_many_exits_the_grid_looks_at_as_many_as_it_can_hold(exits, looked):
     assert exact_grid.grid_size(looked + 1) ** looked <= exact_grid.MOST_POLICIES
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(st.integers(0, 2**16))
 def test_at_exits_that_the_grid_leaves_out_nobody_leaves(seed):
     samples, prices = drawn(seed), make_costs(4).prices("macs")
@@ -215,7 +215,7 @@ def test_at_exits_that_the_grid_leaves_out_nobody_leaves(seed):
         assert exact.cost[0] == pytest.approx(cost)
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(st.integers(0, 2**16))
 def test_a_dominated_policy_is_never_on_the_front(seed):
     front = exact_grid.exact_front(drawn(seed), make_costs(4).prices("macs"), 6)
@@ -224,7 +224,7 @@ def test_a_dominated_policy_is_never_on_the_front(seed):
 
 
 @pytest.mark.parametrize("method", SEEKING)
-@settings(max_examples=5, deadline=None)
+@settings(max_examples=5)
 @given(seed=st.integers(0, 2**16))
 def test_more_budget_never_gives_less_accuracy(method, seed):
     samples, prices = drawn(seed), make_costs(4).prices("macs")
@@ -238,7 +238,7 @@ def test_more_budget_never_gives_less_accuracy(method, seed):
 
 
 @pytest.mark.parametrize("method", EQUIVARIANT)
-@settings(max_examples=5, deadline=None)
+@settings(max_examples=5)
 @given(seed=st.integers(0, 2**16))
 def test_thresholds_move_with_a_monotone_transform(method, seed):
     samples = drawn(seed)
@@ -259,7 +259,7 @@ def test_thresholds_move_with_a_monotone_transform(method, seed):
 
 
 @pytest.mark.parametrize("method", METHODS)
-@settings(max_examples=5, deadline=None)
+@settings(max_examples=5)
 @given(seed=st.integers(0, 2**16))
 def test_the_order_of_the_samples_does_not_matter(method, seed):
     """Ties leave together, so no order decides between them."""

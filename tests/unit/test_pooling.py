@@ -9,7 +9,7 @@ from torch import nn
 from early_exit.networks.pooling import MaxPool
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(
     shape=st.tuples(st.integers(0, 5), st.integers(1, 9), st.integers(2, 9), st.integers(2, 9)),
     memory_format=st.sampled_from([torch.channels_last, torch.contiguous_format]),

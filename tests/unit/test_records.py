@@ -93,9 +93,7 @@ def test_labels_that_make_no_sense_are_named(labels, message):
         from_logits(np.arange(len(labels)), np.array(labels, int), logits, dict(IDENTITY))
 
 
-@settings(
-    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_a_damaged_file_never_gives_other_numbers(path, data):
     whole = path.read_bytes()

@@ -9,7 +9,6 @@ from configurations import configurations
 @pytest.mark.faults
 @settings(
     max_examples=4,
-    deadline=None,
     derandomize=True,
     database=None,
     phases=[Phase.generate],
