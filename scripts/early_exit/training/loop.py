@@ -71,7 +71,8 @@ def train(
     mean, std
         Of each channel, as :class:`~early_exit.engine.Engine` has it.
     teacher
-        A trained network for as many classes, from which the exits learn instead of the labels.
+        A trained network for as many classes, from which the exits learn instead of the labels. It
+        is put into the recipe's precision in place.
 
     Returns
     -------
@@ -261,9 +262,11 @@ class _Training:
         reduced = self.recipe.precision != "fp32"
         with torch.autocast(self.engine.device, PRECISIONS[self.recipe.precision], enabled=reduced):
             logits = self.network(self.engine.pictures(images))
-        taught = self.teacher(images) if self.teacher else None
-        goal = labels if own is None else mixed_labels(labels, own, logits.shape[2])
-        loss = loss_of(logits, goal, taught)
+        if self.teacher:
+            loss = loss_of.taught(logits, self.teacher(images))
+        else:
+            goal = labels if own is None else mixed_labels(labels, own, logits.shape[2])
+            loss = loss_of(logits, goal)
         set_rate(self.optimizer, rate)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()

@@ -48,8 +48,6 @@ def softened(logits: torch.Tensor) -> torch.Tensor:
 class JointLoss:
     """Cross-entropy of each exit and, for the earlier ones, distance from the final one.
 
-    Or, where a teacher says what to say, distance of each exit from that alone.
-
     Attributes
     ----------
     weights
@@ -65,22 +63,29 @@ class JointLoss:
     label_smoothing: float = 0.0
     distillation: float = 0.0
 
-    def __call__(
-        self, logits: torch.Tensor, labels: torch.Tensor, taught: torch.Tensor | None = None
-    ) -> torch.Tensor:
-        """The loss of logits (N, K, C), a mean over samples.
+    def taught(self, logits: torch.Tensor, said: torch.Tensor) -> torch.Tensor:
+        """Distance of logits (N, K, C) from what a teacher said, a mean over samples.
 
-        Of labels (N,), or their probabilities (N, C); or of a teacher's softened log-probabilities
-        (N, C) instead (Beyer et al. 2022, section 3).
+        That is softened log-probabilities (N, C), and stands instead of the labels (Beyer et al.
+        2022, section 3).
+        """
+        distances = [
+            weight * _distance(logits[:, k], said)
+            for k, weight in enumerate(self.weights)
+            if weight
+        ]
+        return torch.stack(distances).sum()
+
+    def __call__(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        """The loss of logits (N, K, C) and labels (N,), or their probabilities (N, C).
+
+        A mean over samples.
         """
         logits = logits.float()
         last = len(self.weights) - 1
         loss = logits.new_zeros(())
         for k, weight in enumerate(self.weights):
             if weight == 0:
-                continue
-            if taught is not None:
-                loss = loss + weight * _distance(logits[:, k], taught)
                 continue
             own = functional.cross_entropy(
                 logits[:, k], labels, label_smoothing=self.label_smoothing
