@@ -61,10 +61,11 @@ def main(snakemake):
 
 def begin(network, start, identity):
     """Give the network the weights that it begins with; which heads start afresh."""
-    if identity["training"].get("whitening"):
-        raise InputError(
-            "training.whitening: it would replace weights of training.start_from; set one of them"
-        )
+    for name in ("whitening", "mirror_symmetric"):
+        if identity["training"].get(name):
+            raise InputError(
+                f"training.{name}: it would replace weights of training.start_from; set one of them"
+            )
     fresh = networks.load_start(network, start)
     identity["start"] = sha256(start)
     return told(fresh, start)

@@ -66,6 +66,31 @@ def test_each_direction_has_both_signs_and_the_strongest_come_first():
     torch.testing.assert_close(lengths, expected, rtol=1e-3, atol=1e-3)
 
 
+def test_mirrored_filters_are_white_too_and_each_is_one_sided():
+    images, convolution = smooth(), nn.Conv2d(3, 32, 3, padding=1, bias=False)
+    whiten(network_of(convolution), images, ENGINE, mirror_symmetric=True)
+    weight = convolution.weight.detach()
+    assert torch.equal(weight[16:], weight[:16].flip(3))
+    assert torch.equal(weight[:8], -weight[8:16])
+    assert not torch.allclose(weight[:8], weight[:8].flip(3), atol=1e-2)
+    # Where the patches are seen from both sides, each filter tells its own, at a variance of 1.
+    both = torch.cat([images, images.flip(3)])
+    after = torch.cov(answers(convolution, both)[:, [*range(8), *range(16, 24)]].T)
+    assert (after - torch.diag(after.diagonal())).abs().max() < 0.03
+    assert 0.9 < after.diagonal().min() <= after.diagonal().max() < 1.03
+
+
+def test_of_mirrored_filters_there_are_as_many_as_one_sided_directions():
+    convolution = nn.Conv2d(3, 54, 3, bias=False)
+    before = convolution.weight.detach().clone()
+    whiten(network_of(convolution), smooth(), ENGINE, mirror_symmetric=True)
+    weight = convolution.weight.detach()
+    # Of 27, nine are changed by mirroring: with both signs and both sides they make 36.
+    assert torch.equal(weight[18:27], before[18:27])
+    assert torch.equal(weight[45:], before[45:])
+    assert torch.equal(weight[:9], -weight[9:18])
+
+
 def test_filters_beyond_the_directions_keep_their_weights():
     convolution = nn.Conv2d(3, 30, 2, bias=True)
     weight, bias = convolution.weight.detach().clone(), convolution.bias.detach().clone()

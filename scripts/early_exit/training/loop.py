@@ -34,6 +34,7 @@ from early_exit.training.loss import JointLoss, exit_weights, idle
 from early_exit.training.optimizers import one_cycle, optimizer, set_rate
 from early_exit.training.recipe import Recipe
 from early_exit.training.state import SavedState
+from early_exit.training.symmetry import MirrorSymmetry, check_symmetric
 from early_exit.training.teacher import Teacher
 from early_exit.training.whitening import whiten
 
@@ -84,7 +85,8 @@ def train(
     ------
     InputError
         If the weights do not fit the exits, the recipe not the pictures, the split is smaller than
-        2, the device is not there, a head would not be trained, or the loss diverges.
+        2, the device is not there, a head would not be trained, weights that are tied make no
+        symmetry, or the loss diverges.
     """
     if len(data) < 2:
         raise InputError(f"training: {len(data)} samples; give the train split 2 at least")
@@ -103,9 +105,10 @@ def train(
     if teacher:
         check_teacher(recipe, teacher, shape[0])
     engine = Engine(device, mean=mean, std=std)
+    symmetry = _symmetry(network, recipe, shape) if recipe.mirror_symmetric else None
     if recipe.whitening:
-        whiten(network, data.images, engine)
-    training = _Training(network, data, recipe, seed, engine, kept, teacher)
+        whiten(network, data.images, engine, recipe.mirror_symmetric)
+    training = _Training(network, data, recipe, seed, engine, kept, teacher, symmetry)
     found = saved.load() if saved else None
     if found:
         training.restore(found)
@@ -125,6 +128,14 @@ def _backbone(network: MultiExitNetwork, fresh: Collection[int]) -> list[nn.Modu
     return [*network.stages, *([] if last in fresh else [network.heads[last]])]
 
 
+def _symmetry(network: MultiExitNetwork, recipe: Recipe, shape: list[int]) -> MirrorSymmetry:
+    """Ties the weights, which must do for pictures of every size."""
+    check_symmetric(network, shape)
+    if recipe.crop:
+        check_symmetric(network, [shape[0], recipe.crop, recipe.crop])
+    return MirrorSymmetry(network)
+
+
 class _Training:
     """What training changes, and one epoch of it.
 
@@ -141,7 +152,9 @@ class _Training:
         engine: Engine,
         kept: Collection[nn.Module] = (),
         teacher: MultiExitNetwork | None = None,
+        symmetry: MirrorSymmetry | None = None,
     ) -> None:
+        self.symmetry = symmetry
         self.recipe, self.seed, self.engine, self.kept = recipe, seed, engine, kept
         self.weights = exit_weights(recipe.exit_weights, len(network.heads))
         self.network = engine.ready(network)
@@ -202,10 +215,12 @@ class _Training:
         self._note(number, float(total) / samples, correct / samples, start, bar)
 
     def finish(self) -> None:
-        """The average's weights, where there is one; evaluation mode, on the CPU."""
+        """The average's weights, where there is one, and tied; evaluation mode, on the CPU."""
         if self.average:
             self.network.load_state_dict(self.average.module.state_dict())
             settle_batch_norm(self.network, self._as_trained(), self.kept)
+        if self.symmetry:
+            self.symmetry.tie()
         self.network.eval().to("cpu")
 
     def _as_trained(self) -> Iterator[torch.Tensor]:
@@ -270,6 +285,8 @@ class _Training:
         set_rate(self.optimizer, rate)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
+        if self.symmetry:
+            self.symmetry.tie_gradients()
         for parameter in still:
             # Its gradient is 0; with none it is let alone, and does not decay.
             parameter.grad = None

@@ -37,6 +37,9 @@ class Recipe:
         Decay a step of the running average of the weights; ``None`` keeps the last ones.
     whitening
         Whether the first convolution begins as whitened directions of the pictures' patches.
+    mirror_symmetric
+        Whether weights are tied so that every exit says the same of a picture and of its mirror
+        image.
     backbone_epochs
         So many of the epochs train the final exit alone, in a cycle of their own.
     dropout_scale
@@ -51,7 +54,8 @@ class Recipe:
     ------
     InputError
         If no epoch is left for training jointly or on whole pictures, weights would be both kept
-        and replaced, or exits would learn from a final one that is not trained.
+        and replaced, tied weights would not see mirror images, or exits would learn from a final
+        one that is not trained.
     """
 
     epochs: int
@@ -74,6 +78,7 @@ class Recipe:
     precision: str = "fp32"
     freeze_backbone: bool = False
     whitening: bool = False
+    mirror_symmetric: bool = False
 
     def __post_init__(self) -> None:
         if self.backbone_epochs >= self.epochs:
@@ -90,11 +95,17 @@ class Recipe:
             given, missing = ("crop", "crop_epochs") if self.crop else ("crop_epochs", "crop")
             raise InputError(f"training.{given}: is nothing without training.{missing}; set both")
         if self.freeze_backbone:
-            for name in ("backbone_epochs", "whitening"):
+            for name in ("backbone_epochs", "whitening", "mirror_symmetric"):
                 if getattr(self, name):
                     raise InputError(
                         f"training.freeze_backbone: {name} changes it; set one of them only"
                     )
+        if self.mirror_symmetric and "flip" not in self.augmentation:
+            raise InputError(
+                f"training.mirror_symmetric: training.augmentation {self.augmentation} shows no"
+                " mirror images, which batch norm must see; take flip_translate or"
+                " alternating_flip_translate"
+            )
         final_untrained = self.exit_weights and not self.exit_weights[-1]
         if self.distillation and final_untrained and not self.freeze_backbone:
             raise InputError(

@@ -19,7 +19,9 @@ EPSILON = 5e-4
 
 
 @torch.no_grad()
-def whiten(network: MultiExitNetwork, images: torch.Tensor, engine: Engine) -> None:
+def whiten(
+    network: MultiExitNetwork, images: torch.Tensor, engine: Engine, mirror_symmetric: bool = False
+) -> None:
     """Let the first convolution begin as the principal directions of patches, whitened.
 
     After Coates and Ng (2012); a layer of both signs as in Jordan (2024), section 3.2. A filter is
@@ -36,6 +38,8 @@ def whiten(network: MultiExitNetwork, images: torch.Tensor, engine: Engine) -> N
         evenly, is looked at.
     engine
         Says how pictures are scaled.
+    mirror_symmetric
+        Whether the second half of the filters is to be the first, turned round.
 
     Raises
     ------
@@ -50,15 +54,40 @@ def whiten(network: MultiExitNetwork, images: torch.Tensor, engine: Engine) -> N
             f"training.whitening: the first convolution of {size} is larger than the pictures,"
             f" {shape}; set it to false"
         )
-    patches = _patches(images, size, engine)
-    variances, directions = torch.linalg.eigh(torch.cov(patches.T).double())
-    filters = (directions / (variances + EPSILON).sqrt()).T.flip(0).float()
-    filters = filters[: convolution.out_channels // 2].reshape(-1, *convolution.weight.shape[1:])
+    patches, most = _patches(images, size, engine), convolution.out_channels // 2
+    if mirror_symmetric:
+        filters = _one_sided(patches, most // 2)
+        halves = convolution.weight.chunk(2)
+        for half, part in zip(halves, (filters, filters.flip(3)), strict=True):
+            half[: 2 * len(part)] = torch.cat([part, -part])
+        return
+    filters = _principal(patches, most)
     convolution.weight[: 2 * len(filters)] = torch.cat([filters, -filters])
 
 
+def _principal(patches: torch.Tensor, most: int) -> torch.Tensor:
+    """So many directions of patches (P, channels, rows, columns), the strongest, whitened."""
+    variances, directions = torch.linalg.eigh(torch.cov(patches.flatten(1).T).double())
+    filters = (directions / (variances + EPSILON).sqrt()).T.flip(0).float()
+    return filters[:most].reshape(-1, *patches.shape[1:])
+
+
+def _one_sided(patches: torch.Tensor, most: int) -> torch.Tensor:
+    """Filters that are, with their mirror images, the strongest directions, whitened.
+
+    A direction that is its own mirror image, and one that is its negative: their sum is neither,
+    and the mirror image of the sum is their difference.
+    """
+    mirrored = patches.flip(3)
+    free = patches.shape[1] * patches.shape[2] * (patches.shape[3] // 2)
+    alike, opposite = (
+        _principal((patches + sign * mirrored) / 2, min(most, free)) for sign in (1, -1)
+    )
+    return (alike + opposite) / 2**0.5
+
+
 def _patches(images: torch.Tensor, size: tuple[int, ...], engine: Engine) -> torch.Tensor:
-    """Patches of so many rows and columns, scaled, shape (P, channels x rows x columns)."""
+    """Patches of so many rows and columns, scaled, shape (P, channels, rows, columns)."""
     places = images.shape[2] * images.shape[3]
     wanted = max(PICTURES, PATCHES // places)
     some = images[:: max(1, len(images) // wanted)].cpu()
@@ -67,7 +96,7 @@ def _patches(images: torch.Tensor, size: tuple[int, ...], engine: Engine) -> tor
     apart = max(1, math.ceil(math.sqrt(wanted * places / PATCHES)))
     patches = pictures.unfold(2, size[0], apart).unfold(3, size[1], apart)
     patches = patches.permute(0, 2, 3, 1, 4, 5)
-    return patches.reshape(-1, images.shape[1] * size[0] * size[1])
+    return patches.reshape(-1, images.shape[1], *size)
 
 
 def _first_convolution(network: MultiExitNetwork, channels: int) -> nn.Conv2d:
