@@ -10,6 +10,7 @@ from early_exit.datasets import Split
 from early_exit.errors import InputError
 from early_exit.networks import MultiExitNetwork
 from early_exit.training import Recipe, train
+from early_exit.training.loop import _Training
 from early_exit.training.symmetry import MirrorSymmetry, check_symmetric
 from helpers import SmallNetwork
 
@@ -95,6 +96,23 @@ def test_it_lasts_through_training(optimizer, averaging, pictures):
     assert apart(network, pictures) < 1e-5
     for name, weight in network.named_parameters():
         assert not torch.equal(weight, begun[name])
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "muon", "adamw"])
+def test_every_step_leaves_partners_partners(optimizer, monkeypatch):
+    """And not the end of training alone, which would make them so by force."""
+    torch.manual_seed(0)
+    network, seen = Symmetric(), []
+    finish = _Training.finish
+
+    def watched(self):
+        seen.append(self.network.stages[0][0].weight.detach().clone())
+        finish(self)
+
+    monkeypatch.setattr(_Training, "finish", watched)
+    recipe = Recipe(3, 16, optimizer=optimizer, mirror_symmetric=True, **RECIPE)
+    train(network, drawn(), recipe, 0)
+    torch.testing.assert_close(seen[0][4:], seen[0][:4].flip(3), rtol=0, atol=1e-5)
 
 
 def test_without_it_both_sides_differ(pictures):
