@@ -1,9 +1,11 @@
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib import pyplot
 from PIL import Image
 
 from early_exit import figures, frontier, study
@@ -17,6 +19,7 @@ from early_exit.evaluation import (
     points_on_test,
     simulated,
 )
+from early_exit.figures.style import styled
 from early_exit.operating_point import policy_of
 from early_exit.outcomes import Outcomes
 from early_exit.policy import ExitRule
@@ -129,6 +132,21 @@ def test_drawn_twice_alike_with_a_caption_that_states_numbers(tables, tmp_path, 
     first = (tmp_path / f"{name}.svg").read_text()
     figures.save(name, tables, tmp_path)
     assert (tmp_path / f"{name}.svg").read_text() == first
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_no_title_runs_off_the_figure(tables, name):
+    frontier_table = tables["frontier"]
+    # Far below the exact grid: the longest title that its panel can have.
+    low = frontier_table.accuracy - 0.1 * (frontier_table.method == "uniform")
+    own = tables | {"frontier": frontier_table.assign(accuracy=low)}
+    with styled():
+        figure = import_module(f"early_exit.figures.{name}").draw(own)
+        figure.draw_without_rendering()
+        for axes in figure.axes:
+            title = axes.title.get_window_extent()
+            assert figure.bbox.x0 <= title.x0 <= title.x1 <= figure.bbox.x1, axes.get_title()
+        pyplot.close(figure)
 
 
 @pytest.mark.parametrize(("unit", "other"), [("macs", "ms"), ("ms", "macs")])

@@ -176,8 +176,9 @@ def _gap(axes: Axes, table: pd.DataFrame) -> None:
         least = min(least, np.nanmin(gap, initial=0.0))
     axes.axhline(0, color="black", linewidth=1.2)
     axes.set_ylim(-LARGEST_LOSS, 1.1)
-    below = f"; less than -{LARGEST_LOSS} not shown" if least < -LARGEST_LOSS else ""
-    axes.set(title=f"accuracy on test less that of {first} (points{below})", xlabel="budget")
+    # On a line of its own: beside it, the longest name of a method would push it off the figure.
+    below = f"\n(below -{LARGEST_LOSS} not shown)" if least < -LARGEST_LOSS else ""
+    axes.set(title=f"accuracy on test less that of {first} (points){below}", xlabel="budget")
 
 
 def _loss(axes: Axes, table: pd.DataFrame) -> None:
