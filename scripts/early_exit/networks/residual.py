@@ -2,9 +2,9 @@
 
 Wide where pictures are small, since a weight there is cheap to use: each widening convolution but
 the first is followed by pooling at once (Jordan 2024). The first has few features, but of every
-place: all exits are the better for it. Convolutions that keep the width are residual (He et al.
-2016), and the picture as a whole weighs their channels (Hu et al. 2018). Hard swish (Howard et al.
-2019) bends as GELU does and takes a quarter of its time on a processor.
+place (docs/networks.md tells what that brought and costs). Convolutions that keep the width are
+residual (He et al. 2016), and the picture as a whole weighs their channels (Hu et al. 2018). Hard
+swish (Howard et al. 2019) bends as GELU does and takes a quarter of its time on a processor.
 
 The first stage is a tenth of the whole and its features are fine, where a classifier wants
 coarse ones (Huang et al. 2018, section 4). Its head makes them so for itself with two convolutions
