@@ -1,13 +1,11 @@
-# Networks with early exits: run once, then sweep, calibrate, choose, check and draw.
+# Networks with early exits: run the network once, then sweep, calibrate, select, evaluate and draw.
 #
 #   data -> network -> exits -> sweep ------------------------> figures -> report
 #                   |        -> calibration -> selection -> evaluation --^
 #                   +-> cost --^
 #
-# config.yaml says what is run, rules/ when, scripts/ what, scripts/early_exit/ how.
-from snakemake.utils import min_version
-
-min_version("9.20")
+# config.yaml lists the experiments, rules/ has the steps, scripts/ their jobs and the library.
+include: "rules/configuration.smk"
 
 
 configfile: "config.yaml"
@@ -17,26 +15,34 @@ report: "rules/report/workflow.rst"
 
 
 include: "rules/common.smk"
+include: "rules/kept.smk"
+include: "rules/figures.smk"
+include: "rules/records.smk"
 include: "rules/data.smk"
 include: "rules/network.smk"
+include: "rules/graphs.smk"
 include: "rules/exits.smk"
 include: "rules/cost.smk"
 include: "rules/temperature.smk"
+include: "rules/criteria.smk"
 include: "rules/sweep.smk"
 include: "rules/calibration.smk"
 include: "rules/selection.smk"
 include: "rules/evaluation.smk"
 include: "rules/summary.smk"
-include: "rules/figures.smk"
+include: "rules/explorer.smk"
 include: "rules/frontier.smk"
-include: "rules/quality.smk"
-include: "rules/replication.smk"
+include: "rules/reliability.smk"
+include: "rules/reproduction.smk"
 include: "rules/replicates.smk"
 include: "rules/speed.smk"
+include: "rules/latency.smk"
+include: "rules/runtimes.smk"
 include: "rules/baselines.smk"
 include: "rules/export.smk"
 include: "rules/study.smk"
-include: "rules/scaling.smk"
+include: "rules/scalability.smk"
+include: "rules/drift.smk"
 
 
 onstart:
@@ -48,15 +54,11 @@ onsuccess:
 
 
 onerror:
-    print(*reasons(), sep="\n", file=sys.stderr)
+    print(*reasons(log), sep="\n", file=sys.stderr)
 
 
 rule all:
-    """Everything: each experiment's summary, figures and, where asked for, replication."""
+    """Each experiment's summary, figures, explorer and, if set, frontier, reliability, reproduction."""
     default_target: True
     input:
-        rules.summarise.input,
-        rules.figures.input,
-        rules.frontier.input,
-        rules.quality.input,
-        rules.replicate.input,
+        kept("all"),

@@ -1,23 +1,23 @@
 # Thresholds for each target, found on the calibration split.
 
 
+include: "helpers/calibration.smk"
+
+
 rule calibrate:
-    """Target: the thresholds that each method finds for each target, for each experiment."""
+    """Target: thresholds of each method for each target, for each experiment."""
     input:
-        [
-            f"results/{name}/calibration/{method}.csv"
-            for name in CONFIGURATION.run
-            for method in CONFIGURATION.experiment(name)["calibration"]["methods"]
-        ],
+        kept("calibrate"),
 
 
 rule calibrate_thresholds:
-    """One method's thresholds for each target, with what they give on the calibration split."""
+    """Find one method's thresholds for each target, with their calibration accuracy and cost."""
     input:
         records="results/{experiment}/exits/calibration.parquet",
         costs="results/{experiment}/cost/cost.csv",
         machine="results/{experiment}/cost/cost.json",
         temperatures=temperatures,
+        parameters=parameters,
     output:
         points="results/{experiment}/calibration/{method}.csv",
     log:
@@ -27,7 +27,7 @@ rule calibrate_thresholds:
     conda:
         "../envs/analysis.yaml"
     params:
-        code=code("calibration", "calibration.{method}", "uncertainty.{measure}"),
+        code=code("calibration", "calibration.methods.{method}", "records.uncertainty.{measure}"),
         targets=setting("calibration/targets"),
         cost=setting("calibration/cost"),
         delta=setting("calibration/delta"),

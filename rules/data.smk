@@ -1,14 +1,19 @@
-# The data set's files: there, whole, and known by their checksums.
+# The data set's files: downloaded if missing, and checked by checksum.
+
+
+include: "helpers/data.smk"
 
 
 rule data:
-    """Target: the data set of each experiment, downloaded where it is missing, and checked."""
+    """Target: the data set of each experiment, downloaded if missing, and checked."""
     input:
-        each("results/{experiment}/data/manifest.json"),
+        kept("data"),
 
 
 rule prepare_data:
-    """Check the data set's files, download them where they are missing, and note what they are."""
+    """Check the data set's files, download missing ones, and write the manifest."""
+    input:
+        made=made_dataset,
     output:
         manifest="results/{experiment}/data/manifest.json",
     log:
@@ -22,33 +27,8 @@ rule prepare_data:
     params:
         code=code("data", "datasets.{dataset[name]}"),
         dataset=dataset,
-        held=held,
+        checksum=dataset_checksum,
         mirrors=mirrors,
         data_dir=data_dir,
     script:
         "../scripts/data.py"
-
-
-rule describe_records:
-    """Note what an experiment's records from elsewhere are, and check that they belong together."""
-    input:
-        calibration=given_file("calibration"),
-        test=given_file("test"),
-        costs=given_file("costs"),
-        beside=beside_costs,
-    output:
-        manifest="results/{experiment}/data/manifest.json",
-    log:
-        "results/{experiment}/logs/records_describe.log",
-    benchmark:
-        "results/{experiment}/benchmarks/records_describe.tsv"
-    wildcard_constraints:
-        experiment=FROM_RECORDS,
-    conda:
-        "../envs/analysis.yaml"
-    params:
-        code=code("records_describe", "uncertainty.{measure}"),
-        class_names=class_names,
-        measure=asked_measure,
-    script:
-        "../scripts/records_describe.py"

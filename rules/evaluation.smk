@@ -1,18 +1,18 @@
-# What was calibrated and chosen, on pictures that nothing was chosen by.
+# Evaluation of the policies on the test split, which is not used to choose anything.
 
 
 rule evaluate:
-    """Target: the chosen policy of each experiment, on the test split; really run, or simulated."""
+    """Target: the chosen policy of each experiment on the test split, run or simulated."""
     input:
-        each("results/{experiment}/evaluation/evaluation.json"),
-        each("results/{experiment}/evaluation/operating_points.csv"),
+        kept("evaluate"),
 
 
 rule evaluate_policy:
-    """Run the chosen policy on the test split, samples leaving, and check it against the records."""
+    """Run the chosen policy on the test split, check it against the records, and time it."""
     input:
         manifest="results/{experiment}/data/manifest.json",
         network="results/{experiment}/network/network.safetensors",
+        graphs=graphs,
         policy="results/{experiment}/selection/policy.json",
         records="results/{experiment}/exits/test.parquet",
         costs="results/{experiment}/cost/cost.csv",
@@ -30,16 +30,17 @@ rule evaluate_policy:
         experiment=WITH_NETWORK,
     conda:
         "../envs/environment.yaml"
-    # All of them: what runs beside it would be measured too.
+    # All cores: another job beside it would distort the times.
     threads: alone("inference/threads")
     resources:
         gpu=gpus("inference"),
     params:
+        trusted=trusted,
         code=code(
             "evaluation",
-            "networks.{network[name]}",
+            "networks.zoo.{network[name]}",
             "datasets.{dataset[name]}",
-            "uncertainty.{measure}",
+            "records.uncertainty.{measure}",
         ),
         dataset=dataset,
         timed_batches=setting("evaluation/timed_batches"),
@@ -49,48 +50,18 @@ rule evaluate_policy:
         "../scripts/evaluation.py"
 
 
-rule simulate_policy:
-    """The chosen policy on the test split of records from elsewhere; there is no network to run."""
-    input:
-        manifest="results/{experiment}/data/manifest.json",
-        policy="results/{experiment}/selection/policy.json",
-        records="results/{experiment}/exits/test.parquet",
-        costs="results/{experiment}/cost/cost.csv",
-        machine="results/{experiment}/cost/cost.json",
-    output:
-        evaluation="results/{experiment}/evaluation/evaluation.json",
-        samples="results/{experiment}/evaluation/samples.parquet",
-        per_exit="results/{experiment}/evaluation/per_exit.csv",
-        per_class="results/{experiment}/evaluation/per_class.csv",
-    log:
-        "results/{experiment}/logs/evaluation_simulated.log",
-    benchmark:
-        "results/{experiment}/benchmarks/evaluation_simulated.tsv"
-    wildcard_constraints:
-        experiment=FROM_RECORDS,
-    conda:
-        "../envs/analysis.yaml"
-    params:
-        code=code("evaluation_simulated", "uncertainty.{measure}"),
-    script:
-        "../scripts/evaluation_simulated.py"
-
-
 rule simulate_policies:
-    """Every calibrated policy, and the whole network, on the test split's records."""
+    """Simulate every calibrated policy, and the full network, from the test split's records."""
     input:
         points=calibrated,
         policy="results/{experiment}/selection/policy.json",
         records="results/{experiment}/exits/test.parquet",
         costs="results/{experiment}/cost/cost.csv",
         machine="results/{experiment}/cost/cost.json",
+        temperatures=temperatures,
+        parameters=parameters,
     output:
-        points=report(
-            "results/{experiment}/evaluation/operating_points.csv",
-            caption="report/operating_points.rst",
-            category="{experiment}",
-            subcategory="tables",
-        ),
+        points="results/{experiment}/evaluation/operating_points.csv",
     log:
         "results/{experiment}/logs/evaluation_points.log",
     benchmark:
@@ -98,7 +69,8 @@ rule simulate_policies:
     conda:
         "../envs/analysis.yaml"
     params:
-        code=code("evaluation_points", "uncertainty.{measure}"),
-        stated=stated("operating_points"),
+        code=code("evaluation_points", "records.uncertainty.{measure}"),
+        measure=setting("measure"),
+        exit_rule=setting("exit_rule"),
     script:
         "../scripts/evaluation_points.py"

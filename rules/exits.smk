@@ -1,17 +1,21 @@
-# The one pass of the network over a split: what every exit says of every picture.
+# Run the network once per split; record every exit's outputs.
+
+
+include: "helpers/exits.smk"
 
 
 rule exits:
-    """Target: the per-exit records of the calibration and the test split of each experiment."""
+    """Target: records of every exit on the calibration and test splits of each experiment."""
     input:
-        each("results/{experiment}/exits/{split}.parquet", split=["calibration", "test"]),
+        kept("exits"),
 
 
 rule record_exits:
-    """Run the whole network over a split once; keep each exit's logits, entropy and prediction."""
+    """Run the network over a split once; record each exit's logits, entropy and prediction."""
     input:
         manifest="results/{experiment}/data/manifest.json",
         network="results/{experiment}/network/network.safetensors",
+        graphs=graphs,
     output:
         records="results/{experiment}/exits/{split}.parquet",
     log:
@@ -22,24 +26,23 @@ rule record_exits:
         experiment=names(lambda own: own["exits"]["shards"] == 1 and not own["records"]),
     conda:
         "../envs/environment.yaml"
-    threads: threads("inference/threads")
+    threads: setting("inference/threads")
     resources:
         gpu=gpus("inference"),
     params:
-        code=code("exits", "networks.{network[name]}", "datasets.{dataset[name]}"),
+        trusted=trusted,
+        code=code("exits", "networks.zoo.{network[name]}", "datasets.{dataset[name]}"),
         dataset=dataset,
         logits=keeps_logits,
+        run_by=run_by,
         inference=inference,
         data_dir=data_dir,
     script:
         "../scripts/exits.py"
 
 
-rule record_shard:
-    """Run the whole network over a shard of a split; each can be another machine's job."""
-    input:
-        manifest="results/{experiment}/data/manifest.json",
-        network="results/{experiment}/network/network.safetensors",
+use rule record_exits as record_shard with:
+    """Run the network over a shard of a split; shards can run on several machines."""
     output:
         records=temp("results/{experiment}/exits/{split}_{shard}_of_{shards}.parquet"),
     log:
@@ -48,27 +51,15 @@ rule record_shard:
         "results/{experiment}/benchmarks/exits_{split}_{shard}_of_{shards}.tsv"
     wildcard_constraints:
         experiment=names(lambda own: own["exits"]["shards"] > 1 and not own["records"]),
-    conda:
-        "../envs/environment.yaml"
-    threads: threads("inference/threads")
-    resources:
-        gpu=gpus("inference"),
     params:
-        # Shards are whole batches: with another size they begin and end elsewhere.
+        # Shards are whole batches, so their bounds depend on the batch size.
         batch_size=setting("inference/batch_size"),
-        code=code("exits", "networks.{network[name]}", "datasets.{dataset[name]}"),
-        dataset=dataset,
-        logits=keeps_logits,
-        inference=inference,
-        data_dir=data_dir,
-    script:
-        "../scripts/exits.py"
 
 
 rule join_shards:
-    """Join a split's shards: the same records, to the byte, as those of one job."""
+    """Join a split's shards; the result is byte-identical to that of a single job."""
     input:
-        # The shards are gone once they are joined; so what they were made from counts as well.
+        # The shards are temporary, so the job also depends on the files that they were made from.
         manifest="results/{experiment}/data/manifest.json",
         network="results/{experiment}/network/network.safetensors",
         shards=shards,
@@ -86,25 +77,3 @@ rule join_shards:
         code=code("exits_join"),
     script:
         "../scripts/exits_join.py"
-
-
-rule import_records:
-    """Take a split's records from elsewhere, every number checked."""
-    input:
-        manifest="results/{experiment}/data/manifest.json",
-        records=given_file("{split}"),
-    output:
-        records="results/{experiment}/exits/{split}.parquet",
-    log:
-        "results/{experiment}/logs/records_{split}.log",
-    benchmark:
-        "results/{experiment}/benchmarks/records_{split}.tsv"
-    wildcard_constraints:
-        experiment=FROM_RECORDS,
-        split="calibration|test",
-    conda:
-        "../envs/analysis.yaml"
-    params:
-        code=code("records_import"),
-    script:
-        "../scripts/records_import.py"

@@ -1,15 +1,12 @@
-# The chosen policy and its network, to take home: docs/deployment.md. Not part of `all`.
+# Export of the chosen policy and its network: docs/deployment.md. Not part of `all`.
 
 
 rule export:
-    """Target: each experiment's network and policy as ONNX graphs with a runner, and checked."""
+    """Target: each experiment's network and policy as ONNX graphs with a runner, checked."""
     input:
-        with_network(
-            "export",
-            "results/{experiment}/export/manifest.json",
-            "results/{experiment}/export/graphs",
-            "results/{experiment}/export/comparison.json",
-        ),
+        with_network("export"),
+        again_without("results/{experiment}/export/manifest.json", listed_by_export),
+        kept("export"),
 
 
 rule export_policy:
@@ -17,12 +14,15 @@ rule export_policy:
     input:
         manifest="results/{experiment}/data/manifest.json",
         network="results/{experiment}/network/network.safetensors",
+        graphs=exported_graphs,
         policy="results/{experiment}/selection/policy.json",
     output:
         manifest="results/{experiment}/export/manifest.json",
         graphs=directory("results/{experiment}/export/graphs"),
         policy="results/{experiment}/export/policy.json",
         runner="results/{experiment}/export/runner.py",
+        images="results/{experiment}/export/images.py",
+        criteria=directory("results/{experiment}/export/criteria"),
         requirements="results/{experiment}/export/requirements.txt",
         readme="results/{experiment}/export/README.md",
     log:
@@ -32,18 +32,27 @@ rule export_policy:
     conda:
         "../envs/export.yaml"
     params:
-        code=code("export", "deployed.runner", "networks.{network[name]}"),
+        trusted=trusted,
+        code=code(
+            "export",
+            "export.runner",
+            "io.images",
+            "networks.zoo.{network[name]}",
+            *[f"records.uncertainty.{name}" for name in MEASURES],
+        ),
         dataset=dataset,
+        run_by=run_by,
     script:
         "../scripts/export.py"
 
 
 rule check_export:
-    """Run the export on the test split, hold it against the network under torch, and time both."""
+    """Run the export on the test split, compare it with the network under torch, and time both."""
     input:
         exported="results/{experiment}/export/manifest.json",
         manifest="results/{experiment}/data/manifest.json",
         network="results/{experiment}/network/network.safetensors",
+        graphs=exported_graphs,
         policy="results/{experiment}/selection/policy.json",
         records="results/{experiment}/exits/test.parquet",
     output:
@@ -54,17 +63,19 @@ rule check_export:
         "results/{experiment}/benchmarks/export_check.tsv"
     conda:
         "../envs/export.yaml"
-    # All of them: what runs beside it would be measured too.
+    # All cores: another job beside it would distort the times.
     threads: alone("inference/threads")
     params:
+        trusted=trusted,
         code=code(
             "export_check",
-            "deployed.runner",
-            "networks.{network[name]}",
+            "export.runner",
+            "networks.zoo.{network[name]}",
             "datasets.{dataset[name]}",
-            "uncertainty.{measure}",
+            "records.uncertainty.{measure}",
         ),
         dataset=dataset,
+        run_by=run_by,
         inference=inference,
         data_dir=data_dir,
     script:

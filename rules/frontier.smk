@@ -1,30 +1,37 @@
-# Accuracy against cost: every method at every budget, and what it is worth on new pictures.
+# Accuracy against cost: policies of every method at every budget, evaluated on the test split.
+
+
+include: "helpers/frontier.smk"
 
 
 rule frontier:
-    """Target: accuracy against cost for all methods, drawn."""
+    """Target: accuracy against cost for all methods, as table and figure (drawn by draw_figure)."""
     input:
-        asking("results/{experiment}/figures/frontier.svg", "frontier/methods"),
+        kept("frontier"),
 
 
 rule find_frontier:
-    """Each method's policies for many budgets, found on the calibration split alone."""
+    """Find a method's policies for many budgets, on the calibration split."""
     input:
         records="results/{experiment}/exits/calibration.parquet",
         costs="results/{experiment}/cost/cost.csv",
         machine="results/{experiment}/cost/cost.json",
         temperatures=temperatures,
+        parameters=parameters,
     output:
-        policies="results/{experiment}/frontier/policies.csv",
+        policies="results/{experiment}/frontier/methods/{method}.csv",
     log:
-        "results/{experiment}/logs/frontier_policies.log",
+        "results/{experiment}/logs/frontier_method_{method}.log",
     benchmark:
-        "results/{experiment}/benchmarks/frontier_policies.tsv"
+        "results/{experiment}/benchmarks/frontier_method_{method}.tsv"
+    priority: BEFORE_SELECTION
     conda:
         "../envs/analysis.yaml"
     params:
-        code=code_of_methods("frontier_policies", "frontier/methods"),
-        frontier=setting("frontier"),
+        code=code(
+            "frontier_policies", "calibration.methods.{method}", "records.uncertainty.{measure}"
+        ),
+        budgets=setting("frontier/budgets"),
         delta=setting("calibration/delta"),
         measure=setting("measure"),
         exit_rule=setting("exit_rule"),
@@ -32,21 +39,66 @@ rule find_frontier:
         "../scripts/frontier_policies.py"
 
 
+rule find_references:
+    """Find the references for the methods: the published method and the full network."""
+    input:
+        records="results/{experiment}/exits/calibration.parquet",
+        costs="results/{experiment}/cost/cost.csv",
+        machine="results/{experiment}/cost/cost.json",
+        temperatures=temperatures,
+        parameters=parameters,
+    output:
+        policies="results/{experiment}/frontier/references.csv",
+    log:
+        "results/{experiment}/logs/frontier_references.log",
+    benchmark:
+        "results/{experiment}/benchmarks/frontier_references.tsv"
+    priority: BEFORE_SELECTION
+    conda:
+        "../envs/analysis.yaml"
+    params:
+        code=code(
+            "frontier_references",
+            "calibration.methods.percentile",
+            "records.uncertainty.{measure}",
+        ),
+        measure=setting("measure"),
+        exit_rule=setting("exit_rule"),
+    script:
+        "../scripts/frontier_references.py"
+
+
+rule join_frontier:
+    """Join the policies of all methods and references in one table."""
+    input:
+        methods=frontier_methods,
+        references="results/{experiment}/frontier/references.csv",
+    output:
+        policies="results/{experiment}/frontier/policies.csv",
+    log:
+        "results/{experiment}/logs/frontier_policies.log",
+    benchmark:
+        "results/{experiment}/benchmarks/frontier_policies.tsv"
+    priority: BEFORE_SELECTION
+    conda:
+        "../envs/analysis.yaml"
+    params:
+        code=code("frontier_join"),
+    script:
+        "../scripts/frontier_join.py"
+
+
 rule measure_frontier:
-    """The same policies on the test split's records."""
+    """Evaluate the policies on the test split's records."""
     input:
         policies="results/{experiment}/frontier/policies.csv",
         records="results/{experiment}/exits/test.parquet",
         costs="results/{experiment}/cost/cost.csv",
         machine="results/{experiment}/cost/cost.json",
         temperatures=temperatures,
+        parameters=parameters,
     output:
-        frontier=report(
-            "results/{experiment}/frontier/frontier.csv",
-            caption="report/frontier.rst",
-            category="{experiment}",
-            subcategory="tables",
-        ),
+        frontier="results/{experiment}/frontier/frontier.csv",
     log:
         "results/{experiment}/logs/frontier.log",
     benchmark:
@@ -54,29 +106,8 @@ rule measure_frontier:
     conda:
         "../envs/analysis.yaml"
     params:
-        code=code("frontier", "uncertainty.{measure}"),
+        code=code("frontier", "records.uncertainty.{measure}"),
         measure=setting("measure"),
         exit_rule=setting("exit_rule"),
-        stated=stated("frontier"),
     script:
         "../scripts/frontier.py"
-
-
-rule draw_frontier:
-    """Draw accuracy against cost for all methods."""
-    input:
-        frontier="results/{experiment}/frontier/frontier.csv",
-    output:
-        **figure_files("results/{experiment}/figures", ["frontier"]),
-    log:
-        "results/{experiment}/logs/figures_frontier.log",
-    benchmark:
-        "results/{experiment}/benchmarks/figures_frontier.tsv"
-    conda:
-        "../envs/analysis.yaml"
-    params:
-        code=code("figures", "figures.frontier"),
-        figures=["frontier"],
-        stated=stated("frontier"),
-    script:
-        "../scripts/figures.py"

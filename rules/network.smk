@@ -1,20 +1,26 @@
-# The network: imported from a checkpoint, or trained on the train split.
+# The network, imported from a checkpoint or trained on the train split.
+
+
+include: "helpers/network.smk"
 
 
 rule network:
     """Target: the network of each experiment, imported or trained."""
     input:
-        with_network("network", "results/{experiment}/network/network.safetensors"),
+        with_network("network"),
+        kept("network"),
 
 
 rule ship:
-    """Target: the trained network of each experiment, put into checkpoints/ with its card."""
+    """Target: the trained network of each experiment, copied to checkpoints/ with its card."""
     input:
         shipped,
+        again_without("results/{experiment}/network/shipped.json", shipped_files),
+        kept("ship"),
 
 
 rule import_network:
-    """Load a checkpoint strictly, fetching it where it is missing, and keep its weights."""
+    """Import a checkpoint, loaded strictly and downloaded if missing."""
     input:
         manifest="results/{experiment}/data/manifest.json",
         checkpoint=weights("network/checkpoint"),
@@ -29,9 +35,10 @@ rule import_network:
     conda:
         "../envs/environment.yaml"
     params:
-        code=code("network_import", "networks.{network[name]}"),
+        code=code("network_import", "networks.zoo.{network[name]}"),
         network=setting("network"),
         dataset=dataset,
+        measure=measure_to_check,
         data_dir=data_dir,
     script:
         "../scripts/network_import.py"
@@ -54,26 +61,30 @@ rule train_network:
         experiment=TRAINED,
     conda:
         "../envs/environment.yaml"
-    threads: threads("training/threads")
+    threads: setting("training/threads")
     resources:
         gpu=gpus("training"),
     params:
-        code=code("network_train", "networks.{network[name]}", "datasets.{dataset[name]}"),
+        trusted=trusted,
+        code=code("network_train", "networks.zoo.{network[name]}", "datasets.{dataset[name]}"),
         network=trained_network,
         dataset=dataset,
         training=recipe,
+        start_key=start_key,
         seed=setting("seed"),
+        measure=measure_to_check,
         device=training_device,
+        threads=training_threads,
         data_dir=data_dir,
     script:
         "../scripts/network_train.py"
 
 
 rule ship_network:
-    """Put a trained network into checkpoints/, with the log of its training and a card.
+    """Copy a trained network to checkpoints/, with its training log and a card.
 
-    What lies in checkpoints/ is no output, or experiments that use it would train it again. To ship
-    once more, add `--forcerun ship_network`.
+    Files in checkpoints/ are not outputs, or experiments that use them would train them again. To
+    ship again, add `--forcerun ship_network`.
     """
     input:
         manifest="results/{experiment}/data/manifest.json",
@@ -92,7 +103,8 @@ rule ship_network:
     conda:
         "../envs/environment.yaml"
     params:
-        code=code("network_ship", "networks.{network[name]}"),
+        trusted=trusted,
+        code=code("network_ship", "networks.zoo.{network[name]}"),
         stem=checkpoint_stem,
     script:
         "../scripts/network_ship.py"

@@ -1,10 +1,14 @@
-# The same experiment with the seeds 0, 1, ..., each trained on its own, and how much they differ.
+# Replicates: the same experiment trained with the seeds 0, 1, ..., and their spread.
+
+
+include: "helpers/replicates.smk"
 
 
 rule replicates:
-    """Target: each experiment with several seeds, in one table with intervals."""
+    """Target: the results of each experiment with several seeds, in one table with intervals."""
     input:
         replicate_tables,
+        kept("replicates"),
 
 
 rule gather_replicates:
@@ -12,12 +16,7 @@ rule gather_replicates:
     input:
         summaries=replicate_summaries,
     output:
-        table=report(
-            "results/{experiment}/replicates.csv",
-            caption="report/replicates.rst",
-            category="{experiment}",
-            subcategory="tables",
-        ),
+        table="results/{experiment}/replicates.csv",
     log:
         "results/{experiment}/logs/replicates.log",
     benchmark:

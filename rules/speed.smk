@@ -1,22 +1,23 @@
-# How fast it really is, for batches of any size and in each precision. Not part of `all`: it takes
-# minutes, and wants a quiet machine. `make bench` asks for it.
+# Measured speed by batch size and precision. Not part of `all`: it takes minutes, and needs an idle
+# machine. `make bench` runs it.
+
+
+include: "helpers/speed.smk"
 
 
 rule speed:
-    """Target: the speed table of each experiment, with the check of predictions (`make bench`)."""
+    """Target: the speed table of each experiment, and the check of predicted times."""
     input:
-        with_network(
-            "speed",
-            "results/{experiment}/speed/speed.csv",
-            "results/{experiment}/figures/speed.svg",
-        ),
+        with_network("speed"),
+        kept("speed"),
 
 
 rule measure_speed:
-    """Time the chosen policy against the whole network and its ideal; check the predictions."""
+    """Time the chosen policy against the full network and its ideal; check the predicted times."""
     input:
         manifest="results/{experiment}/data/manifest.json",
         network="results/{experiment}/network/network.safetensors",
+        graphs=graphs,
         policy="results/{experiment}/selection/policy.json",
         calibration="results/{experiment}/exits/calibration.parquet",
         records="results/{experiment}/exits/test.parquet",
@@ -32,11 +33,12 @@ rule measure_speed:
         "results/{experiment}/benchmarks/speed.tsv"
     conda:
         "../envs/environment.yaml"
-    # All of them: what runs beside it would be measured too.
+    # All cores: another job beside it would distort the times.
     threads: alone("inference/threads")
     resources:
         gpu=gpus("inference"),
     params:
+        trusted=trusted,
         code=code_of_speed,
         dataset=dataset,
         inference=setting("inference"),
@@ -44,25 +46,3 @@ rule measure_speed:
         data_dir=data_dir,
     script:
         "../scripts/speed.py"
-
-
-rule draw_speed:
-    """Draw the speed table, and predicted against measured times."""
-    input:
-        speed="results/{experiment}/speed/speed.csv",
-        predicted="results/{experiment}/speed/predicted.csv",
-        machine="results/{experiment}/speed/speed.json",
-    output:
-        **figure_files("results/{experiment}/figures", ["speed"]),
-    log:
-        "results/{experiment}/logs/figures_speed.log",
-    benchmark:
-        "results/{experiment}/benchmarks/figures_speed.tsv"
-    conda:
-        "../envs/analysis.yaml"
-    params:
-        code=code("figures", "figures.speed"),
-        figures=["speed"],
-        stated=stated("speed"),
-    script:
-        "../scripts/figures.py"

@@ -1,16 +1,18 @@
-# Methods, measures and targets compared on many splits of the records. Not part of `all`: it takes
-# minutes. Nothing that the workflow chooses depends on it.
+# Comparison of methods, measures and targets on many splits of the records. Not part of `all`: it
+# takes minutes. No choice of the workflow depends on it.
+
+
+include: "helpers/study.smk"
 
 
 rule study:
-    """Target: calibration methods compared on resampled splits, a table and a figure."""
+    """Target: calibration methods compared on resampled splits, as table and figure."""
     input:
-        each("results/{experiment}/study/study.csv"),
-        each("results/{experiment}/figures/study.svg"),
+        kept("study"),
 
 
 rule study_methods:
-    """Every method on many splits of the pooled records, by one measure, scaled or not."""
+    """Run every method on many splits of the pooled records, with one measure, scaled or not."""
     input:
         calibration="results/{experiment}/exits/calibration.parquet",
         test="results/{experiment}/exits/test.parquet",
@@ -36,16 +38,11 @@ rule study_methods:
 
 
 rule summarise_study:
-    """Gather the study: accuracy at each target with intervals, gaps, missed targets, seconds."""
+    """Summarise the study: accuracy at each target with intervals, gaps, missed targets, time."""
     input:
-        studied,
+        runs=studied,
     output:
-        study=report(
-            "results/{experiment}/study/study.csv",
-            caption="report/study.rst",
-            category="{experiment}",
-            subcategory="tables",
-        ),
+        study="results/{experiment}/study/study.csv",
     log:
         "results/{experiment}/logs/study_summary.log",
     benchmark:
@@ -54,26 +51,5 @@ rule summarise_study:
         "../envs/analysis.yaml"
     params:
         code=code("study_summary"),
-        stated=stated("study"),
     script:
         "../scripts/study_summary.py"
-
-
-rule draw_study:
-    """Draw the study."""
-    input:
-        study="results/{experiment}/study/study.csv",
-    output:
-        **figure_files("results/{experiment}/figures", ["study"]),
-    log:
-        "results/{experiment}/logs/figures_study.log",
-    benchmark:
-        "results/{experiment}/benchmarks/figures_study.tsv"
-    conda:
-        "../envs/analysis.yaml"
-    params:
-        code=code("figures", "figures.study"),
-        figures=["study"],
-        stated=stated("study"),
-    script:
-        "../scripts/figures.py"

@@ -1,10 +1,13 @@
-# The headline, for people and programs.
+# Headline figures of an experiment.
+
+
+include: "helpers/summary.smk"
 
 
 rule summarise:
     """Target: the summary of each experiment."""
     input:
-        each("results/{experiment}/summary.json"),
+        kept("summarise"),
 
 
 rule write_summary:
@@ -26,5 +29,6 @@ rule write_summary:
     params:
         code=code("summary"),
         network=network_name,
+        headline_folder=headline_folder,
     script:
         "../scripts/summary.py"

@@ -1,19 +1,23 @@
-# One threshold for all exits, swept from 0 to the measure's maximum.
+# Sweep of one threshold for all exits, from 0 to the measure's maximum.
+
+
+include: "helpers/sweep.smk"
 
 
 rule sweep:
-    """Target: the sweeps of each experiment, over its calibration and its test split."""
+    """Target: sweeps of each experiment, on its calibration and test splits."""
     input:
-        each("results/{experiment}/sweep/{split}.csv", split=["calibration", "test"]),
+        kept("sweep"),
 
 
 rule sweep_thresholds:
-    """Accuracy, cost and shares at each uniform threshold, under both exit rules, from the records."""
+    """Simulate each uniform threshold on the records, under both exit rules."""
     input:
         records="results/{experiment}/exits/{split}.parquet",
         costs="results/{experiment}/cost/cost.csv",
         machine="results/{experiment}/cost/cost.json",
         temperatures=temperatures,
+        parameters=parameters,
         counts=sweep_shards,
     output:
         sweep="results/{experiment}/sweep/{split}.csv",
@@ -25,7 +29,7 @@ rule sweep_thresholds:
     conda:
         "../envs/analysis.yaml"
     params:
-        code=code("sweep", "uncertainty.{measure}"),
+        code=code("sweep", "records.uncertainty.{measure}"),
         sweep=swept,
         measure=setting("measure"),
     script:
@@ -33,11 +37,12 @@ rule sweep_thresholds:
 
 
 rule sweep_shard:
-    """Count what a part of the samples do at each uniform threshold; each can be another machine's job."""
+    """Count exits of a shard at each uniform threshold; shards can run on several machines."""
     input:
         records="results/{experiment}/exits/{split}.parquet",
         machine="results/{experiment}/cost/cost.json",
         temperatures=temperatures,
+        parameters=parameters,
     output:
         counts=temp("results/{experiment}/sweep/{split}_{shard}_of_{shards}.csv"),
     log:
@@ -47,7 +52,7 @@ rule sweep_shard:
     conda:
         "../envs/analysis.yaml"
     params:
-        code=code("sweep_shard", "uncertainty.{measure}"),
+        code=code("sweep_shard", "records.uncertainty.{measure}"),
         sweep=swept,
         measure=setting("measure"),
     script:

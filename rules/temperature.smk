@@ -1,10 +1,13 @@
-# A temperature for each exit. Policies use it where the experiment says `temperature_scaling: true`.
+# A temperature for each exit. Policies use it if the experiment has `temperature_scaling: true`.
+
+
+include: "helpers/temperature.smk"
 
 
 rule temperature:
     """Target: the temperatures of each experiment's exits."""
     input:
-        fitted_temperatures(),
+        kept("temperature"),
 
 
 rule fit_temperatures:

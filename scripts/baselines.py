@@ -1,48 +1,54 @@
-"""Stage baselines: policies of every budget against smaller networks that were trained alone."""
+"""Step baselines: compare policies at several budgets with smaller networks trained alone."""
 
-from early_exit import datasets, networks
-from early_exit.baselines import against_smaller, policies_of_budgets
-from early_exit.errors import InputError
-from early_exit.files import sha256, write_table
-from early_exit.origin import check_same_origin
-from stage_engine import ready_to_run
-from stage_inputs import costs_of, identity_of, read_seen, read_split
-from stage_runner import read_manifest, run_stage
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from early_exit.datasets.load import load_split
+from early_exit.errors import AGAIN, InputError
+from early_exit.inference.backends.graph_file import FOLDER, write_graphs_file
+from early_exit.inference.baselines import against_smaller, policies_of_budgets
+from early_exit.io.files import write_table
+from early_exit.networks.checkpoint import load_network
+from job.engine import ready_to_run
+from job.record_inputs import RecordInputs
+from job.run import run_job
 
 
 def main(snakemake):
-    files, params = snakemake.input, snakemake.params
-    manifest, described = read_manifest(files.manifest, params.dataset)
-    engine, _, _ = ready_to_run(params.inference, manifest)
-    records, sees = read_seen(files, params)
-    calibration = read_split(files.calibration, logits=sees.needs_logits)
-    check_same_origin(
-        (files.records, records.identity),
-        (files.calibration, calibration.identity),
-        described,
-        (files.network, {"network": sha256(files.network)}),
+    inputs, params = RecordInputs(snakemake), snakemake.params
+    engine, inference, _ = ready_to_run(params.inference, inputs)
+    criterion = inputs.criterion()
+    records, calibration = (
+        inputs.records(criteria=[criterion]),
+        inputs.records("calibration", criteria=[criterion]),
     )
-    costs, settings = costs_of(files), params.baselines
+    costs, settings = inputs.costs(), params.baselines
     policies = policies_of_budgets(
-        settings["method"], calibration, costs, sees, settings["budgets"]
+        settings["method"], calibration, costs, criterion, settings["budgets"]
     )
-    network = networks.load(files.network)[0]
-    smaller = dict(smaller_network(path, described) for path in files.baselines)
-    images = datasets.load(params.data_dir, "test", params.dataset).images
-    table = against_smaller(
-        engine.ready(network), smaller, policies, records, images, costs, engine
-    )
-    write_table(snakemake.output.baselines, table, identity_of(records, files))
+    (network, _), smaller = inputs.network(load_network), {}
+    for path, (cut_network, described) in inputs.other_networks("baselines", load_network):
+        if "cut" not in described:
+            raise InputError(f"{path}: not a network cut after an exit", AGAIN)
+        smaller[described["cut"]] = made_ready(cut_network, engine, inference["backend"])
+    data = load_split(params.data_dir, "test", params.dataset, inputs.manifest).inputs
+    table = against_smaller(engine.ready(network), smaller, policies, records, data, costs, engine)
+    write_table(snakemake.output.baselines, table, inputs.provenance("records"))
 
 
-def smaller_network(path, described):
-    """A smaller network, and the exit after which it was cut."""
-    network, made_by = networks.load(path)
-    check_same_origin(described, (path, {"data": made_by["data"]}))
-    if "cut" not in made_by:
-        raise InputError(f"{path}: is no network that was cut; delete it and run again")
-    return made_by["cut"], network
+def made_ready(network, engine, backend):
+    """A smaller network as the engine runs it; graphs of it are made on the fly."""
+    if backend == "torch":
+        return engine.ready(network)
+    from early_exit.inference.graphs import export_graphs
+
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "graphs.json"
+        names = export_graphs(network, engine.spec, path.parent / FOLDER)
+        write_graphs_file(path, names, {})
+        return replace(engine, graphs=path).ready(network)
 
 
 if __name__ == "__main__":
-    run_stage(main, snakemake)  # noqa: F821
+    run_job(main, snakemake)  # noqa: F821

@@ -1,21 +1,25 @@
-"""Stage calibration: one method's thresholds for each target, on the calibration split."""
+"""Step calibration: find one method's thresholds for each target, on the calibration split."""
 
-from early_exit.calibration import calibrate
-from early_exit.files import write_table
-from early_exit.targets import Target
-from stage_inputs import costs_of, identity_of, read_seen
-from stage_runner import run_stage
+import pandas as pd
+
+from early_exit.calibration.calibrate import calibrate
+from early_exit.calibration.targets import Target
+from early_exit.io.files import write_table
+from job.record_inputs import RecordInputs
+from job.run import run_job
 
 
 def main(snakemake):
-    params = snakemake.params
-    records, sees = read_seen(snakemake.input, params)
-    targets = [Target.parse(target, params.delta) for target in params.targets]
-    method, costs = snakemake.wildcards.method, costs_of(snakemake.input)
+    inputs, params = RecordInputs(snakemake), snakemake.params
+    criteria, costs = inputs.criteria(), inputs.costs()
+    records, method = inputs.records(criteria=criteria), snakemake.wildcards.method
+    # A policy is chosen among all measures, so their certificates share delta.
+    targets = [Target.parse(target, params.delta / len(criteria)) for target in params.targets]
     unit = costs.weighed_in(params.cost)
-    points = calibrate(method, records, costs, targets, sees, unit)
-    write_table(snakemake.output.points, points, identity_of(records, snakemake.input))
+    tables = [calibrate(method, records, costs, targets, own, unit) for own in criteria]
+    points = pd.concat(tables, ignore_index=True)
+    write_table(snakemake.output.points, points, inputs.provenance("records"))
 
 
 if __name__ == "__main__":
-    run_stage(main, snakemake)  # noqa: F821
+    run_job(main, snakemake)  # noqa: F821

@@ -1,69 +1,68 @@
-"""Stage evaluation: the chosen policy on the test split, really run, checked and timed."""
+"""Step evaluation: run the chosen policy on the test split, check it, and time it."""
 
 import logging
-from dataclasses import asdict
 
-from early_exit import datasets, networks
-from early_exit.evaluation import (
-    check,
-    compare,
-    doubtful_times,
+from early_exit.analysis.evaluation import (
     evaluate,
     names_of_classes,
     per_class,
     per_exit,
     samples_table,
 )
-from early_exit.files import read_json, replacing, sha256, write_json, write_table
-from early_exit.inference import run_policy
-from early_exit.origin import check_same_origin
-from early_exit.policy import Policy
-from early_exit.timing import time_policy
-from stage_engine import ready_to_run
-from stage_inputs import costs_of, identity_of, origin, read_split
-from stage_runner import read_manifest, run_stage, warn
+from early_exit.analysis.times import doubtful_times
+from early_exit.datasets.load import load_split
+from early_exit.inference.rerun import agree
+from early_exit.inference.runner import run_policy
+from early_exit.inference.timing import time_policy
+from early_exit.io.files import replacing, write_json, write_table
+from early_exit.networks.checkpoint import load_network
+from job.engine import ready_to_run
+from job.record_inputs import RecordInputs
+from job.run import run_job, warn
 
 
 def main(snakemake):
-    files, params = snakemake.input, snakemake.params
-    manifest, described = read_manifest(files.manifest, params.dataset)
-    engine, inference, waits = ready_to_run(params.inference, manifest)
+    inputs, params = RecordInputs(snakemake), snakemake.params
+    engine, inference, regroup = ready_to_run(params.inference, inputs)
     batch_size = inference["batch_size"]
-    chosen = read_json(files.policy, ["policy"])
-    policy = Policy.from_json(chosen["policy"], files.policy)
-    records = read_split(files.records, logits=policy.needs_logits)
-    network, _ = networks.load(files.network)
-    check_same_origin(
-        (files.records, records.identity),
-        described,
-        (files.network, {"network": sha256(files.network)}),
-        origin(files.machine),
-        origin(files.policy),
+    policy, costs = inputs.policy(), inputs.costs()
+    records = inputs.records(criteria=[policy.criterion])
+    network = engine.ready(inputs.network(load_network)[0])
+    data = load_split(params.data_dir, "test", params.dataset, inputs.manifest)
+    run = run_policy(network, policy, data.inputs, batch_size, engine, regroup)
+    agreement = agree(
+        policy,
+        records,
+        run,
+        data.inputs,
+        batch_size,
+        engine,
+        lambda: inputs.network(load_network)[0],
+        inputs.files.records,
     )
-    costs = costs_of(files)
-    data = datasets.load(params.data_dir, "test", params.dataset)
-    run = run_policy(network, policy, data.images, batch_size, engine, waits)
-    agreement = compare(policy, records, run)
-    logging.info("Run against simulation: %s", agreement)
-    if engine.precision == "fp32":
-        check(agreement, files.records)
+    logging.info("Agreement of run and simulation: %s", agreement)
     times = time_policy(
-        network, policy, data.images, batch_size, params.timed_batches, engine, waits
+        network, policy, data.inputs, batch_size, params.timed_batches, engine, regroup
     )
-    result = evaluate(policy, records, run, agreement, costs, asdict(times))
-    if doubt := doubtful_times(result):
+    result = evaluate(policy, records, run, agreement, costs, times.medians, times.quartiles)
+    if doubt := doubtful_times(result, costs):
         warn(doubt)
-    identity = identity_of(records, files)
+    provenance = inputs.provenance("records")
     with replacing(snakemake.output.samples) as temporary:
         samples_table(records, run).to_parquet(temporary, index=False)
-    write_table(snakemake.output.per_exit, per_exit(policy, records, run, costs), identity)
-    classes = per_class(records, run, names_of_classes(records, manifest["class_names"]))
-    write_table(snakemake.output.per_class, classes, identity)
+    write_table(snakemake.output.per_exit, per_exit(policy, records, run, costs), provenance)
+    classes = per_class(records, run, names_of_classes(records, inputs.manifest["class_names"]))
+    write_table(snakemake.output.per_class, classes, provenance)
     write_json(
         snakemake.output.evaluation,
-        result | {"doubt": doubt or None, "timing": inference, "identity": identity},
+        result
+        | {
+            "doubt": doubt or None,
+            "timing": inference | {"rounds": len(times.rounds)},
+            "identity": provenance,
+        },
     )
 
 
 if __name__ == "__main__":
-    run_stage(main, snakemake)  # noqa: F821
+    run_job(main, snakemake)  # noqa: F821

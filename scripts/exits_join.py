@@ -1,7 +1,7 @@
-"""Stage exits: join the records of a split's shards."""
+"""Step exits: join the records of a split's shards."""
 
-from early_exit.shards import join
-from stage_runner import run_stage
+from early_exit.records.shards import join
+from job.run import run_job
 
 
 def main(snakemake):
@@ -9,4 +9,4 @@ def main(snakemake):
 
 
 if __name__ == "__main__":
-    run_stage(main, snakemake)  # noqa: F821
+    run_job(main, snakemake)  # noqa: F821

@@ -1,32 +1,33 @@
-"""Stage export: the network and its policy as files that need neither this project nor torch."""
+"""Step export: write network and policy as files that need neither this project nor torch."""
 
 import shutil
 from pathlib import Path
 
-from early_exit import networks
-from early_exit.export import GRAPHS, export
-from early_exit.files import read_json, sha256
-from early_exit.origin import check_same_origin
-from stage_inputs import origin
-from stage_runner import read_manifest, run_stage
+from early_exit.export.graphs import GRAPHS, export
+from early_exit.export.runner import CRITERIA
+from early_exit.networks.checkpoint import load_network
+from job.inputs import Inputs
+from job.run import run_job
 
 
 def main(snakemake):
-    files, folder = snakemake.input, Path(snakemake.output.manifest).parent
-    manifest, data = read_manifest(files.manifest, snakemake.params.dataset)
-    policy = read_json(files.policy, ["policy", "identity", "calibration"])
-    network, _ = networks.load(files.network)
-    check_same_origin(
-        origin(files.policy), data, (files.network, {"network": sha256(files.network)})
-    )
-    # What a job that was killed left behind.
+    inputs, folder = Inputs(snakemake), Path(snakemake.output.manifest).parent
+    policy = inputs.json("policy", ("policy", "identity", "calibration"))
+    network, _ = inputs.network(load_network)
+    # A killed job may have left the folder behind.
     new = folder / ".new"
     shutil.rmtree(new, ignore_errors=True)
     new.mkdir(parents=True)
     try:
-        export(network, Path(files.policy), policy, manifest, new)
-        shutil.rmtree(folder / GRAPHS, ignore_errors=True)
-        # The manifest last: it says that all the others are there.
+        listed = inputs.optional("graphs")
+        backend, precision = snakemake.params.run_by
+        # What runs under torch is exported for onnxruntime, which agrees with it in fp32.
+        run_by = ("onnxruntime" if backend == "torch" else backend, precision)
+        own = inputs.manifest, new, run_by, Path(listed) if listed else None
+        export(network, Path(inputs.files.policy), policy, *own)
+        for name in (GRAPHS, CRITERIA):
+            shutil.rmtree(folder / name, ignore_errors=True)
+        # The manifest last: it marks the export as complete.
         for path in sorted(new.iterdir(), key=lambda path: path.name == "manifest.json"):
             path.replace(folder / path.name)
     finally:
@@ -34,4 +35,4 @@ def main(snakemake):
 
 
 if __name__ == "__main__":
-    run_stage(main, snakemake)  # noqa: F821
+    run_job(main, snakemake)  # noqa: F821

@@ -1,4 +1,4 @@
-"""Stage export, checked: the export on the test split, against the network under torch."""
+"""Step export: check the export on the test split against the network under torch."""
 
 import importlib.util
 import logging
@@ -7,50 +7,43 @@ from pathlib import Path
 
 import numpy as np
 
-from early_exit import datasets, networks
+from early_exit.datasets.load import load_split
 from early_exit.errors import InputError
-from early_exit.export_check import agreement, time_both
-from early_exit.files import read_json, sha256, write_json
-from early_exit.inference import run_policy
-from early_exit.origin import check_same_origin
-from early_exit.outcomes import Outcomes
-from early_exit.policy import Policy
-from stage_engine import ready_to_run
-from stage_inputs import origin, read_split
-from stage_runner import read_manifest, run_stage
+from early_exit.export.check import agreement, as_arrays, time_both
+from early_exit.export.graphs import code
+from early_exit.inference.runner import run_policy
+from early_exit.io.files import write_json
+from early_exit.networks.checkpoint import load_network
+from early_exit.policy.outcomes import Outcomes
+from early_exit.structures.tree import rows, samples
+from job.engine import ready_to_run
+from job.record_inputs import RecordInputs
+from job.run import run_job
 
 
 def main(snakemake):
-    files, params = snakemake.input, snakemake.params
-    manifest, described = read_manifest(files.manifest, params.dataset)
-    exact = params.inference | {"precision": "fp32", "device": "cpu"}
-    engine, inference, waits = ready_to_run(exact, manifest)
-    policy = Policy.from_json(read_json(files.policy, ["policy"])["policy"], files.policy)
-    records = read_split(files.records, logits=policy.needs_logits)
-    exported = read_json(files.exported, ["identity", "made_by"])
-    network, _ = networks.load(files.network)
-    check_same_origin(
-        (files.records, records.identity),
-        origin(files.policy),
-        described,
-        (files.network, {"network": sha256(files.network)}),
-        (files.exported, exported["identity"]),
-    )
-    runner = runner_of(Path(files.exported).parent, inference["threads"])
-    images = datasets.load(params.data_dir, "test", params.dataset).images
+    inputs, params = RecordInputs(snakemake), snakemake.params
+    engine, inference, regroup = ready_to_run(params.inference | {"device": "cpu"}, inputs)
+    policy = inputs.policy()
+    records = inputs.records(criteria=[policy.criterion])
+    exported, path = inputs.json("exported", ("identity", "made_by")), inputs.files.exported
+    network = engine.ready(inputs.network(load_network)[0])
+    runner = runner_of(Path(path).parent, inference["threads"])
+    data = load_split(params.data_dir, "test", params.dataset, inputs.manifest).inputs
     batch_size = inference["batch_size"]
-    run = run_policy(network, policy, images, batch_size, engine, waits)
-    own = run_export(runner.run, images, batch_size)
-    found = agreement(policy, records, run, own)
+    run = run_policy(network, policy, data, batch_size, engine, regroup)
+    own = run_export(runner.run, data, batch_size)
+    found = agreement(policy, records, run, own, engine.precision)
     logging.info("Export against torch: %s", found)
     if found.different:
         raise InputError(
-            f"{files.exported}: {found.different} of {len(records)} pictures leave elsewhere, or"
-            " get another class, than under torch, by more than rounding; delete the export and"
-            " run again, and if it stays so, do not use it"
+            f"{path}: {found.different} of {len(records)} samples exit elsewhere, or get another"
+            f" class, than under {inference['backend']} here, by more than rounding",
+            "delete the export and run again; if the error stays, do not use the export",
         )
     differences = np.abs(run.uncertainty - own.uncertainty)[run.exit == own.exit]
-    times = time_both(network, policy, runner.run, images, engine, inference["regroup"])
+    times = time_both(network, policy, runner.run, data, engine, inference["regroup"])
+    print(in_words(Path(path).parent, found, times))
     write_json(
         snakemake.output.comparison,
         {
@@ -60,21 +53,40 @@ def main(snakemake):
             "uncertainty_differs_by": {"at_most": float(differences.max(initial=0.0))},
             "timing": {"threads": inference["threads"], "batch_sizes": times},
             "made_by": exported["made_by"],
-            "identity": {k: v for k, v in exported["identity"].items() if k != "split"},
+            "identity": inputs.provenance(),
         },
     )
 
 
-def run_export(run, images, batch_size):
-    """What the export's `run` gives for pictures, a batch at a time: all may not fit in memory."""
-    starts = range(0, len(images), batch_size)
-    found = [run(images[start : start + batch_size].numpy(), batch_size) for start in starts]
+def in_words(folder, found, times):
+    """The line with which an export ends: where it is, how it agrees, how fast it is."""
+    ms = ", ".join(f"{own['ms_onnx']:.3g} ms in batches of {size}" for size, own in times.items())
+    return (
+        f"export: {folder}: {found.equal:,} samples as recorded here, {found.ties:,} ties,"
+        f" {found.different:,} different; a sample takes {ms}"
+    )
+
+
+def run_export(run, data, batch_size):
+    """Outcomes of the export's `run`, a batch at a time: all images may not fit in memory."""
+    starts = range(0, samples(data), batch_size)
+    pieces = (rows(data, slice(start, start + batch_size)) for start in starts)
+    found = [run(as_arrays(piece), batch_size) for piece in pieces]
     return Outcomes(*(np.concatenate(parts) for parts in zip(*found, strict=True)))
 
 
 def runner_of(folder, threads):
-    """The runner that was exported, not the project's own, with the export in `folder`."""
-    spec = importlib.util.spec_from_file_location("exported_runner", folder / "runner.py")
+    """The runner of the export in `folder`; its code must be this project's."""
+    path = folder / "runner.py"
+    for name, own in code().items():
+        file = folder / name
+        if not file.is_file() or file.read_bytes() != own:
+            raise InputError(
+                f"{file}: not this project's {file.stem}, and code from a results folder is not"
+                " run",
+                f"delete {folder / 'manifest.json'} and run again",
+            )
+    spec = importlib.util.spec_from_file_location("exported_runner", path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     try:
@@ -84,4 +96,4 @@ def runner_of(folder, threads):
 
 
 if __name__ == "__main__":
-    run_stage(main, snakemake)  # noqa: F821
+    run_job(main, snakemake)  # noqa: F821

@@ -1,26 +1,19 @@
-"""Stage frontier, second part: the policies measured on the test split, from the records."""
+"""Step frontier: evaluate the policies on the test split's records."""
 
-from early_exit.files import read_table, write_table
-from early_exit.frontier import on_test
-from early_exit.operating_point import OperatingPoint
-from early_exit.origin import check_same_origin
-from stage_inputs import costs_of, identity_of, origin, read_seen
-from stage_runner import run_stage
+from early_exit.analysis.frontier import on_test
+from early_exit.io.files import write_table
+from early_exit.policy.operating_point import OperatingPoint
+from job.record_inputs import RecordInputs
+from job.run import run_job
 
 
 def main(snakemake):
-    files = snakemake.input
-    records, sees = read_seen(files, snakemake.params)
-    chosen = read_table(files.policies, OperatingPoint.COLUMNS)
-    identity = identity_of(records, files)
-    check_same_origin(
-        (files.records, records.identity),
-        origin(files.machine),
-        (files.policies, chosen.attrs["identity"]),
-    )
-    frontier = on_test(chosen, sees, records, costs_of(files))
-    write_table(snakemake.output.frontier, frontier, identity)
+    inputs = RecordInputs(snakemake)
+    criteria, chosen = inputs.criteria(), inputs.table("policies", OperatingPoint.COLUMNS)
+    records = inputs.records(criteria=criteria)
+    frontier = on_test(chosen, records, inputs.costs(), criteria)
+    write_table(snakemake.output.frontier, frontier, inputs.provenance("records"))
 
 
 if __name__ == "__main__":
-    run_stage(main, snakemake)  # noqa: F821
+    run_job(main, snakemake)  # noqa: F821

@@ -1,18 +1,20 @@
-"""Stage frontier, first part: each method's policies for many budgets, by calibration alone."""
+"""Step frontier: find a method's policies for many budgets, on the calibration split."""
 
-from early_exit.files import write_table
-from early_exit.frontier import policies
-from stage_inputs import costs_of, identity_of, read_seen
-from stage_runner import run_stage
+from early_exit.analysis.frontier import joined, of_method
+from early_exit.io.files import write_table
+from job.record_inputs import RecordInputs
+from job.run import run_job
 
 
 def main(snakemake):
-    params = snakemake.params
-    records, sees = read_seen(snakemake.input, params)
-    settings, costs = params.frontier, costs_of(snakemake.input)
-    table = policies(records, costs, sees, settings["methods"], settings["budgets"], params.delta)
-    write_table(snakemake.output.policies, table, identity_of(records, snakemake.input))
+    inputs, params, method = RecordInputs(snakemake), snakemake.params, snakemake.wildcards.method
+    criteria = inputs.criteria()
+    records, costs = inputs.records(criteria=criteria), inputs.costs()
+    # As in calibration, the measures share delta.
+    delta = params.delta / len(criteria)
+    tables = [of_method(records, costs, own, method, params.budgets, delta) for own in criteria]
+    write_table(snakemake.output.policies, joined(tables), inputs.provenance("records"))
 
 
 if __name__ == "__main__":
-    run_stage(main, snakemake)  # noqa: F821
+    run_job(main, snakemake)  # noqa: F821

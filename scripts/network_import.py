@@ -1,43 +1,50 @@
-"""Stage network, from a checkpoint: load it strictly and keep its weights as safetensors."""
+"""Step network: import a checkpoint, loaded strictly, as safetensors."""
 
 from contextlib import nullcontext
 from pathlib import Path
 
-from early_exit import networks
-from early_exit.downloads import fetch
-from early_exit.files import alone, sha256
-from stage_runner import read_manifest, run_stage, warn
+from early_exit.io.downloads import fetch
+from early_exit.io.files import alone
+from early_exit.networks.build import build_network, describe_network
+from early_exit.networks.checkpoint import load_checkpoint, save_network, trained_on_other
+from early_exit.networks.checks import check_confidence
+from early_exit.structures.inputs import InputSpec
+from job.run import read_manifest, run_job, warn
+from job.weights import first_of, weights_checksum
 
 
 def main(snakemake):
     manifest, _ = read_manifest(snakemake.input.manifest, snakemake.params.dataset)
     settings = snakemake.params.network
-    path = checkpoint_file(settings["checkpoint"], Path(snakemake.params.data_dir))
-    network = networks.build(
-        settings["name"], manifest["classes"], manifest["shape"], settings.get("arguments")
-    )
-    networks.load_checkpoint(network, path)
-    if warning := networks.trained_on_other(path, manifest["digest"]):
+    setting = settings["checkpoint"]
+    # The input is where the file of the setting was found.
+    path = first_of(snakemake.input.get("checkpoint"))
+    path = path or downloaded(setting, Path(snakemake.params.data_dir))
+    key = setting.get("key") if isinstance(setting, dict) else None
+    spec, arguments = InputSpec.read(manifest), settings.get("arguments")
+    network = build_network(settings["name"], manifest["classes"], spec, arguments, warn)
+    check_confidence(network, spec.batch(2), snakemake.params.measure)
+    load_checkpoint(network, path, key)
+    if warning := trained_on_other(path, manifest["digest"]):
         warn(warning)
-    identity = {
-        **networks.described(settings),
+    provenance = {
+        **describe_network(settings),
         "classes": manifest["classes"],
-        "shape": manifest["shape"],
+        **spec.described(),
         "data": manifest["digest"],
-        "checkpoint": sha256(path),
+        "checkpoint": weights_checksum(path),
+        **({"key": key} if key else {}),
     }
-    networks.save(network, snakemake.output.network, identity)
+    save_network(network, snakemake.output.network, provenance)
 
 
-def checkpoint_file(checkpoint, data_dir):
-    """The checkpoint's path: the user's own, or one in `data_dir/weights/`, fetched if missing."""
-    if isinstance(checkpoint, str):
-        return Path(checkpoint)
+def downloaded(checkpoint, data_dir):
+    """Path of a checkpoint in `data_dir/weights/`, downloaded if missing."""
     path = data_dir / "weights" / checkpoint["file"]
-    # Two experiments may want it at the same time; one that is there may be read-only.
+    # Two experiments may download it at the same time; an existing one may be read-only.
     with nullcontext() if path.exists() else alone(path.parent):
         return fetch(path, checkpoint["urls"], checkpoint["sha256"])
 
 
 if __name__ == "__main__":
-    run_stage(main, snakemake)  # noqa: F821
+    run_job(main, snakemake)  # noqa: F821

@@ -1,9 +1,9 @@
-"""Stage replicates: the summaries of one experiment with several seeds, in one table."""
+"""Step replicates: gather the summaries of an experiment with several seeds in one table."""
 
-from early_exit.errors import InputError
-from early_exit.files import read_json, write_table
-from early_exit.replicates import gather
-from stage_runner import run_stage
+from early_exit.analysis.replicates import gather
+from early_exit.errors import AGAIN, InputError
+from early_exit.io.files import read_json, write_table
+from job.run import run_job
 
 
 def main(snakemake):
@@ -12,9 +12,9 @@ def main(snakemake):
     for seed, path in enumerate(snakemake.input.summaries):
         summaries[seed] = read_json(path, ["experiment", "selected"])
         if summaries[seed]["experiment"] != f"{name}@{seed}":
-            raise InputError(f"{path}: not the summary of {name}@{seed}; delete it and run again")
+            raise InputError(f"{path}: not the summary of {name}@{seed}", AGAIN)
     write_table(snakemake.output.table, gather(summaries))
 
 
 if __name__ == "__main__":
-    run_stage(main, snakemake)  # noqa: F821
+    run_job(main, snakemake)  # noqa: F821

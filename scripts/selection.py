@@ -1,36 +1,70 @@
-"""Stage selection: choose one policy, by calibration data alone."""
+"""Step selection: choose one policy, from the calibration split alone."""
 
-from early_exit.files import read_json, read_table, write_json
-from early_exit.operating_point import OperatingPoint, simulate
-from early_exit.origin import check_same_origin
-from early_exit.policy_file import describe
-from early_exit.selection import Criterion, choose, with_whole_network
-from stage_inputs import costs_of, identity_of, origin, read_seen
-from stage_runner import read_manifest, run_stage
+from pathlib import Path
+
+from early_exit.analysis.optimism import optimism, with_optimism
+from early_exit.analysis.own_thresholds import check_number, own_choice, policy_of_thresholds
+from early_exit.analysis.selection import THRESHOLDS, Criterion, choose, with_full_network
+from early_exit.errors import InputError
+from early_exit.io.files import write_json
+from early_exit.policy.description import describe
+from early_exit.policy.operating_point import OperatingPoint, simulate
+from early_exit.policy.policy import Policy, full_network
+from early_exit.policy.samples import held_out
+from job.record_inputs import RecordInputs
+from job.run import run_job
+
+# Drawn before the selection in a plain run, relative to the experiment's folder.
+ATTAINABLE = "figures/attainable.svg"
 
 
 def main(snakemake):
-    files, params = snakemake.input, snakemake.params
-    records, sees = read_seen(files, params)
-    tables = [read_table(path, OperatingPoint.COLUMNS) for path in files.points]
-    made_by = [table.attrs["identity"] for table in tables]
-    manifest, data = read_manifest(files.manifest, params.dataset)
-    check_same_origin(
-        (files.records, records.identity),
-        data,
-        origin(files.machine),
-        *zip(files.points, made_by, strict=True),
-    )
-    costs = costs_of(files)
-    whole = simulate(sees, records, costs)
+    inputs, params = RecordInputs(snakemake), snakemake.params
+    criteria, costs = inputs.criteria(), inputs.costs()
+    records, manifest = inputs.records(criteria=criteria), inputs.manifest
     settings = dict(params.selection)
-    criterion = Criterion(settings.pop("criterion"), **settings)
-    chosen = choose(with_whole_network(tables, whole), criterion, sees)
-    machine = read_json(files.machine)
-    described = describe(chosen, records, costs, machine, params.network, manifest)
-    identity = identity_of(records, files)
-    write_json(snakemake.output.policy, described | {"identity": identity})
+    criterion = Criterion(
+        settings.pop("criterion"), **settings, unit=manifest.get("cost_unit", "macs")
+    )
+    if criterion.name == THRESHOLDS:
+        chosen = given(criterion, criteria[0], records, costs)
+    else:
+        figure = Path(snakemake.output.policy).parents[1] / ATTAINABLE
+        chosen = found(inputs, criterion, criteria, records, costs, figure)
+    machine = inputs.json("machine")
+    unit = costs.weighed_in(params.cost)
+    own = held_out(records, Policy.from_json(chosen["policy"]).criterion)
+    described = describe(chosen, own, costs, machine, params.network, manifest, unit)
+    write_json(snakemake.output.policy, described | {"identity": inputs.provenance("records")})
+
+
+def given(criterion, exit_criterion, records, costs):
+    """The policy of the user's thresholds."""
+    where = "selection.thresholds"
+    check_number(criterion.thresholds, records.exits, where)
+    policy = policy_of_thresholds(exit_criterion, criterion.thresholds, where)
+    return own_choice(policy, held_out(records, exit_criterion), costs)
+
+
+def with_figure(error, figure, records):
+    """The error, with the figure of what can be asked for if it was drawn from these records."""
+    if not figure.exists() or figure.stat().st_mtime < Path(records).stat().st_mtime:
+        return error
+    shows = f"{figure} shows what accuracy is to be had at what cost"
+    return InputError(error.problem, f"{error.remedy}; {shows}")
+
+
+def found(inputs, criterion, criteria, records, costs, figure):
+    """The policy that is best among the calibrated ones and the full network."""
+    tables = inputs.tables("points", OperatingPoint.COLUMNS)
+    full = simulate(full_network(criteria[0], records.exits), records, costs)
+    candidates = with_full_network(tables, full)
+    try:
+        chosen = choose(candidates, criterion, criteria)
+    except InputError as error:
+        raise with_figure(error, figure, inputs.files["records"]) from error
+    return with_optimism(chosen, optimism(candidates, criterion, records, costs, criteria))
 
 
 if __name__ == "__main__":
-    run_stage(main, snakemake)  # noqa: F821
+    run_job(main, snakemake)  # noqa: F821

@@ -1,41 +1,39 @@
-"""Stage study, first part: every method on many splits of the pooled records, by one measure."""
+"""Step study: run every method on many splits of the pooled records, with one measure."""
 
-from early_exit.files import write_table
-from early_exit.origin import check_same_origin
-from early_exit.policy import ExitRule, whole_network
-from early_exit.study import asked, compare, pool
-from early_exit.uncertainty import RECORDED
-from stage_inputs import costs_of, identity_of, origin, read_split
-from stage_runner import run_stage
+from early_exit.analysis.study import asked, compare, pool, unreached
+from early_exit.calibration.targets import out_of_reach
+from early_exit.io.files import write_table
+from early_exit.policy.criterion import ExitCriterion, ExitRule
+from early_exit.records.uncertainty.measures import RECORDED
+from job.record_inputs import RecordInputs
+from job.run import run_job, warn
 
 
 def main(snakemake):
-    files, params, wildcards = snakemake.input, snakemake.params, snakemake.wildcards
+    inputs, params, wildcards = RecordInputs(snakemake), snakemake.params, snakemake.wildcards
     settings = params.study
     scaled = wildcards.scaling == "scaled"
     logits = scaled or wildcards.measure not in RECORDED
-    calibration, test = (read_split(p, logits=logits) for p in (files.calibration, files.test))
-    check_same_origin(
-        (files.calibration, calibration.identity),
-        (files.test, test.identity),
-        origin(files.machine),
-    )
-    sees = whole_network(wildcards.measure, ExitRule(params.exit_rule), calibration.exits)
-    costs = costs_of(files)
+    calibration, test = (inputs.records(name, logits) for name in ("calibration", "test"))
+    criterion = ExitCriterion(wildcards.measure, ExitRule(params.exit_rule))
+    costs = inputs.costs()
+    targets = asked(settings["targets"], params.delta, costs)
     runs = compare(
         pool(calibration, test),
         costs,
-        sees,
+        criterion,
         scaled,
         settings["methods"],
-        asked(settings["targets"], params.delta, costs),
+        targets,
         settings["calibration"] or len(calibration),
         settings["splits"],
     )
+    for target in unreached(runs, targets):
+        warn(f"study: left out, {out_of_reach(target, costs.in_unit(target.unit(costs.unit)))}")
     own = {"measure": wildcards.measure, "scaled": scaled}
-    identity = identity_of(calibration, files) | {"split": "pooled"}
-    write_table(snakemake.output.runs, runs.assign(**own), identity)
+    provenance = inputs.provenance("calibration") | {"split": "pooled"}
+    write_table(snakemake.output.runs, runs.assign(**own), provenance)
 
 
 if __name__ == "__main__":
-    run_stage(main, snakemake)  # noqa: F821
+    run_job(main, snakemake)  # noqa: F821

@@ -1,22 +1,20 @@
-"""Stage study, second part: all measures in one table."""
+"""Step study: summarise all measures in one table."""
 
 import pandas as pd
 
-from early_exit.files import read_table, write_table
-from early_exit.origin import check_same_origin
-from early_exit.study import summarise
-from stage_runner import run_stage
+from early_exit.analysis.study import summarise
+from early_exit.io.files import write_table
+from job.inputs import Inputs
+from job.run import run_job
 
 COLUMNS = ["measure", "scaled", "split", "method", "target_kind", "target", "accuracy", "missed"]
 
 
 def main(snakemake):
-    tables = [read_table(path, COLUMNS) for path in snakemake.input]
-    made_by = [table.attrs["identity"] for table in tables]
-    check_same_origin(*zip(snakemake.input, made_by, strict=True))
-    runs = pd.concat(tables, ignore_index=True)
-    write_table(snakemake.output.study, summarise(runs), made_by[0])
+    inputs = Inputs(snakemake)
+    runs = pd.concat(inputs.tables("runs", COLUMNS), ignore_index=True)
+    write_table(snakemake.output.study, summarise(runs), inputs.provenance("runs"))
 
 
 if __name__ == "__main__":
-    run_stage(main, snakemake)  # noqa: F821
+    run_job(main, snakemake)  # noqa: F821

@@ -1,35 +1,29 @@
-"""Stage summary: an experiment's headline figures, gathered."""
+"""Step summary: gather an experiment's headline figures."""
 
-from early_exit.files import read_json, write_json
-from early_exit.origin import check_same_origin
-from early_exit.summary import summarise
-from stage_inputs import identity_of, origin, read_split
-from stage_runner import read_manifest, run_stage
+import sys
+
+from early_exit.analysis.headline import headline
+from early_exit.analysis.summary import summarise
+from early_exit.io.files import write_json
+from job.record_inputs import RecordInputs
+from job.run import run_job
 
 
 def main(snakemake):
-    files = snakemake.input
-    calibration, test = read_split(files.calibration), read_split(files.test)
-    manifest, data = read_manifest(files.manifest)
-    check_same_origin(
-        (files.test, test.identity),
-        (files.calibration, calibration.identity),
-        data,
-        origin(files.policy),
-        origin(files.evaluation),
-    )
+    inputs = RecordInputs(snakemake)
     summary = summarise(
         snakemake.wildcards.experiment,
         snakemake.params.network,
-        manifest,
-        calibration,
-        test,
-        read_json(files.policy, ["policy"]),
-        read_json(files.evaluation, ["selected", "simulated"]),
+        inputs.manifest,
+        inputs.records("calibration"),
+        inputs.records("test"),
+        inputs.json("policy", ("policy",)),
+        inputs.json("evaluation", ("selected", "simulated")),
     )
-    identity = {"costs": origin(files.policy)[1]["costs"]} | identity_of(test, files)
-    write_json(snakemake.output.summary, summary | {"identity": identity})
+    write_json(snakemake.output.summary, summary | {"identity": inputs.provenance("test")})
+    if folder := snakemake.params.headline_folder:
+        print(*headline(summary, folder), sep="\n", file=sys.stderr)
 
 
 if __name__ == "__main__":
-    run_stage(main, snakemake)  # noqa: F821
+    run_job(main, snakemake)  # noqa: F821

@@ -1,72 +1,83 @@
-"""Stage sweep: one threshold for all exits, over the measure's range, from the records."""
+"""Step sweep: simulate uniform thresholds over the measure's range, from the records."""
 
 import numpy as np
 import pandas as pd
 
-from early_exit.files import read_table, write_table
-from early_exit.origin import check_same_origin
-from early_exit.policy import ExitRule
-from early_exit.sweep import Counts, count, cutoffs, priced, threshold_grid
-from stage_inputs import costs_of, made_from, origin, pieces_seen
-from stage_runner import run_stage
+from early_exit.io.files import write_table
+from early_exit.policy.criterion import ExitRule
+from early_exit.policy.sweep import (
+    Counts,
+    count,
+    cutoffs,
+    operating_points,
+    span_of,
+    threshold_grid,
+)
+from early_exit.records.uncertainty.measures import CONFIDENCE
+from job.record_inputs import RecordInputs
+from job.run import run_job
 
 
 def main(snakemake):
-    files, params = snakemake.input, snakemake.params
-    identity, sees, pieces = pieces_seen(files, params)
-    grid, single = thresholds(identity, params)
-    if files.get("counts"):
-        found = sum_of_shards(files, identity, sees, len(grid) + len(single))
+    inputs = RecordInputs(snakemake)
+    criterion, costs = inputs.criterion(), inputs.costs()
+    records = with_span(inputs, criterion)
+    grid, single = thresholds(records, criterion.measure, snakemake.params)
+    if inputs.files.get("counts"):
+        counts = inputs.tables("counts", ["exit_rule"])
+        found = sum_of_shards(counts, records["exits"], len(grid) + len(single))
     else:
-        found = count_pieces(pieces, sees, np.append(grid, single))
-    costs, made_by = costs_of(files), made_from(identity, files)
+        pieces = inputs.pieces(logits=criterion.needs_logits)
+        found = count_pieces(pieces, criterion, records["exits"], np.append(grid, single))
     sweeps, tables = [], []
-    for seen in both_rules(sees):
-        own = found[seen.rule]
-        sweeps.append(priced(own.at(slice(len(grid))), costs, seen, grid))
-        each = cutoffs(own.at(slice(len(grid), None)), costs, seen, single)
+    for rule, own in found.items():
+        under = criterion.under(rule)
+        sweeps.append(operating_points(own.at(slice(len(grid))), costs, under, grid))
+        each = cutoffs(own.at(slice(len(grid), None)), costs, under, single)
         tables += [
-            table.assign(exit_rule=seen.rule.value, cutoff=threshold)
+            table.assign(exit_rule=rule.value, cutoff=threshold)
             for threshold, table in zip(single, each, strict=True)
         ]
-    write_table(snakemake.output.sweep, pd.concat(sweeps, ignore_index=True), made_by)
-    write_table(snakemake.output.cutoffs, told(tables), made_by)
+    provenance = inputs.provenance("records")
+    write_table(snakemake.output.sweep, pd.concat(sweeps, ignore_index=True), provenance)
+    write_table(snakemake.output.cutoffs, by_cutoff(tables), provenance)
 
 
-def thresholds(identity, params):
-    """The swept thresholds, and the single ones that are told exit by exit."""
-    settings, classes = params.sweep, identity["classes"]
-    grid = threshold_grid(params.measure, classes, settings["points"], identity.get("span"))
+def with_span(inputs, criterion):
+    """Metadata of the records, with the range of confidences, which is not known before."""
+    found = inputs.described()
+    if criterion.measure == CONFIDENCE:
+        found = found | {"span": span_of(inputs.pieces(), criterion)}
+    return found
+
+
+def thresholds(records, measure, params):
+    """The swept thresholds, and the cutoffs to be tabulated exit by exit."""
+    settings, classes = params.sweep, records["classes"]
+    grid = threshold_grid(measure, classes, settings["points"], records.get("span"))
     return grid, np.array(settings["cutoffs"], float)
 
 
-def both_rules(sees):
-    """The policy under each exit rule."""
-    return [sees.under(rule) for rule in ExitRule]
-
-
-def count_pieces(pieces, sees, levels):
-    """What the samples of all pieces do at each threshold, by exit rule."""
-    found = {rule: Counts.none(len(levels), sees.exits) for rule in ExitRule}
+def count_pieces(pieces, criterion, exits, levels):
+    """Counts of samples that exit, and of correct ones, at each threshold, by exit rule."""
+    found = {rule: Counts.none(len(levels), exits) for rule in ExitRule}
     for piece in pieces:
-        for seen in both_rules(sees):
-            found[seen.rule] += count(piece, seen, levels)
-    return found
-
-
-def sum_of_shards(files, identity, sees, levels):
-    """The sum of what the shards counted."""
-    found = {rule: Counts.none(levels, sees.exits) for rule in ExitRule}
-    for path in files.counts:
-        table = read_table(path, ["exit_rule"])
-        check_same_origin((files.records, identity), origin(path))
         for rule in ExitRule:
-            found[rule] += Counts.from_table(table[table.exit_rule == rule.value], sees.exits)
+            found[rule] += count(piece, criterion.under(rule), levels)
     return found
 
 
-def told(tables):
-    """The tables of single thresholds, the threshold in front."""
+def sum_of_shards(counts, exits, levels):
+    """Sum of the shards' counts, by exit rule."""
+    found = {rule: Counts.none(levels, exits) for rule in ExitRule}
+    for table in counts:
+        for rule in ExitRule:
+            found[rule] += Counts.from_table(table[table.exit_rule == rule.value], exits)
+    return found
+
+
+def by_cutoff(tables):
+    """One table of all cutoffs, with the cutoff among the first columns."""
     if not tables:
         return pd.DataFrame(columns=["exit_rule", "cutoff"])
     table = pd.concat(tables, ignore_index=True).sort_values(
@@ -76,4 +87,4 @@ def told(tables):
 
 
 if __name__ == "__main__":
-    run_stage(main, snakemake)  # noqa: F821
+    run_job(main, snakemake)  # noqa: F821

@@ -1,24 +1,25 @@
-"""Stage sweep, a shard of it: what a part of the samples do at each threshold, counted."""
+"""Step sweep: count exits and correct samples of a shard at each threshold."""
 
 import numpy as np
 import pandas as pd
 
-from early_exit.files import write_table
-from stage_inputs import made_from, pieces_seen
-from stage_runner import run_stage
-from sweep import count_pieces, thresholds
+from early_exit.io.files import write_table
+from job.record_inputs import RecordInputs
+from job.run import run_job
+from sweep import count_pieces, thresholds, with_span
 
 
 def main(snakemake):
-    files, params, wildcards = snakemake.input, snakemake.params, snakemake.wildcards
-    part, parts = int(wildcards.shard), int(wildcards.shards)
-    identity, sees, pieces = pieces_seen(files, params, part, parts)
-    levels = np.concatenate(thresholds(identity, params))
-    found = count_pieces(pieces, sees, levels)
+    inputs, wildcards = RecordInputs(snakemake), snakemake.wildcards
+    criterion, shard = inputs.criterion(), (int(wildcards.shard), int(wildcards.shards))
+    described = with_span(inputs, criterion)
+    levels = np.concatenate(thresholds(described, criterion.measure, snakemake.params))
+    pieces = inputs.pieces("records", criterion.needs_logits, *shard)
+    found = count_pieces(pieces, criterion, described["exits"], levels)
     tables = [own.table().assign(exit_rule=rule.value) for rule, own in found.items()]
     counted = pd.concat(tables, ignore_index=True)
-    write_table(snakemake.output.counts, counted, made_from(identity, files))
+    write_table(snakemake.output.counts, counted, inputs.provenance("records"))
 
 
 if __name__ == "__main__":
-    run_stage(main, snakemake)  # noqa: F821
+    run_job(main, snakemake)  # noqa: F821

@@ -1,11 +1,32 @@
-"""Networks with early exits: run them, set their thresholds, price and check them.
+"""Early-exit networks: records, thresholds, costs and policies.
 
-The library knows nothing of Snakemake or of where files lie; the scripts one folder up
-unpack a job and call it. It has two floors, and imports go down only:
-
-* upper, imports torch: ``datasets``, ``networks``, ``training``, ``inference``, ``cost``;
-* lower, arrays and tables: everything else. Nothing there imports torch, so that an
-  analysis job starts in a fraction of a second.
+``early_exit.load`` opens the results of a workflow run, ``early_exit.from_logits`` takes arrays;
+both return a :class:`~early_exit.api.run.Run`. The public names are listed in
+:mod:`early_exit.api.names` and imported on first use, so ``import early_exit`` is fast and imports
+neither torch nor pandas.
 """
 
-__version__ = "0.1.0"
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.2.0"
+
+if TYPE_CHECKING:
+    from early_exit.api.public import *  # noqa: F403
+
+
+# Kept in early_exit.api.names, as the code fingerprint of every job includes this file.
+def __getattr__(name: str) -> Any:
+    public = import_module("early_exit.api.names").PUBLIC
+    if name == "__all__":
+        return ["__version__", *public]
+    if name not in public:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = globals()[name] = getattr(import_module(public[name]), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *import_module("early_exit.api.names").PUBLIC})

@@ -1,4 +1,4 @@
-"""``early-exit check``: has what the policy sees moved away from calibration?"""
+"""``early-exit check``: tests for drift of new records from the calibration records."""
 
 from __future__ import annotations
 
@@ -7,54 +7,60 @@ import json
 import math
 from typing import TYPE_CHECKING, Any
 
-from early_exit.cli import DRIFT, FINE
+from early_exit.cli.main import DRIFT, FINE
 from early_exit.cli.options import add_policy, level
 
 if TYPE_CHECKING:
-    from early_exit.drift import Drift
+    from early_exit.analysis.drift import Drift
 
-HELP = "Whether new records have moved away from those that the policy was chosen by."
+HELP = "Test new records for drift from the calibration records of a policy."
 EPILOG = """\
-New records come from `early-exit record`, from the workflow (results/X/exits/test.parquet), or from
-elsewhere (.npz or Parquet, as docs/records.md says; labels may be missing). They
-are tested against the calibration records beside the policy: the shares of pictures leaving at each
-exit (chi-square, or a permutation test where few leave), the uncertainty at each exit among those
-that reach it (Kolmogorov-Smirnov), and where labels are known that the policy is no less accurate
-(Fisher) and that its certificate, if it has one, is kept (exact). `adjusted` is the p-value after
-Holm's correction for so many tests: without drift, any is at most alpha with the probability alpha.
+New records come from `early-exit record`, from the workflow (results/X/exits/test.parquet), or are
+external (.npz or Parquet, see docs/records.md; labels may be missing). They are tested against the
+calibration records beside the policy: the share of samples exiting at each exit (chi-square, or a
+permutation test where few exit) and the uncertainty at each exit of the samples that reach it
+(Kolmogorov-Smirnov); where labels are known, also the accuracy of the policy (Fisher) and its
+certificate, if it has one (exact). `adjusted` is the p-value after Holm's correction for multiple
+tests: without drift, any of them is at most alpha with probability at most alpha.
 
-exit status: 0 no drift found, 3 drift, or a promise broken, 2 nothing was done
+exit status: 0 no drift found, 2 nothing was done, 3 drift, or a broken certificate
 
   early-exit check --policy results/digits/selection/policy.json --records new.parquet
 """
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The policy, the new records, and how easily to warn."""
+    """Add the arguments: policy, new records, alpha, output format."""
     add_policy(parser)
     parser.add_argument("--records", required=True, metavar="FILE", help="the new records")
     parser.add_argument(
-        "--alpha", type=level, default=0.01, help="the probability of a false alarm (0.01)"
+        "--alpha", type=level, default=0.01, help="probability of a false alarm (0.01)"
     )
-    parser.add_argument("--json", action="store_true", help="one JSON object, not tables")
+    parser.add_argument("--json", action="store_true", help="print one JSON object, not tables")
 
 
 def run(options: argparse.Namespace) -> int:
-    """Compare, and print what was found."""
+    """Test the records and print the result; returns the exit status."""
+    from early_exit.analysis.drift import compare
     from early_exit.cli.experiment import read_experiment
-    from early_exit.drift import compare
-    from early_exit.foreign import read_foreign
-    from early_exit.origin import check_same_origin
+    from early_exit.io.provenance import check_same_provenance, made_of_network
+    from early_exit.records.external.read import read_external_records
 
     experiment = read_experiment(options.policy)
     calibration = experiment.calibration()
-    classes = None if calibration.given else calibration.classes
-    new = read_foreign(options.records, classes=classes, labelled=False)
-    network = {key: value for key, value in new.identity.items() if key == "network"}
+    classes = None if calibration.external else calibration.classes
+    policy = experiment.policy
+    new = read_external_records(
+        options.records,
+        classes=classes,
+        labelled=False,
+        key=policy.criterion.key,
+    )
+    made_by = made_of_network(new.provenance)
     remedy = "give the policy of the network that they were recorded with"
-    check_same_origin(experiment.origin, (options.records, network), remedy=remedy)
+    check_same_provenance(experiment.origin, (options.records, made_by), remedy=remedy)
     drift = compare(
-        experiment.policy,
+        policy,
         calibration,
         new,
         experiment.content.get("certificate"),
@@ -71,8 +77,8 @@ def _text(drift: Drift, new: Any) -> str:
     tests["moved"] = ["yes" if moved else "no" for moved in tests.moved]
     return "\n\n".join(
         [
-            "Share of pictures leaving at each exit:\n" + shares.to_string(**shown),
-            "Tests (median uncertainty, accuracy, or what was promised and found):\n"
+            "Share of samples exiting at each exit:\n" + shares.to_string(**shown),
+            "Tests (median uncertainty, accuracy, or certified and found value):\n"
             + tests.to_string(**shown),
             verdict(drift, len(new)),
         ]
@@ -80,14 +86,14 @@ def _text(drift: Drift, new: Any) -> str:
 
 
 def verdict(drift: Drift, samples: int) -> str:
-    """What it comes to, in a line."""
+    """The result in one line."""
     counted = f"{samples} new samples, {len(drift.tests)} tests, alpha {drift.alpha:g}"
     if not drift.found:
         return f"no drift found ({counted}; smallest adjusted p {drift.tests.adjusted.min():.2g})"
     broken = "promise" in drift.moved
     moved = [name for name in drift.moved if name != "promise"]
     found = [f"drift: {', '.join(moved)} moved"] * bool(moved)
-    found += ["the policy's promise is broken"] * broken
+    found += ["the policy's certificate is broken"] * broken
     return f"{'; '.join(found)} ({counted})"
 
 
@@ -103,10 +109,10 @@ def _as_json(drift: Drift, samples: int) -> dict[str, Any]:
 
 
 def _rows(table: Any) -> list[dict[str, Any]]:
-    """A dictionary a row; JSON knows no NaN."""
+    """Rows as dictionaries, with `None` for NaN, which JSON lacks."""
     rows = table.to_dict("records")
-    return [{key: _known(value) for key, value in row.items()} for row in rows]
+    return [{key: _without_nan(value) for key, value in row.items()} for row in rows]
 
 
-def _known(value: Any) -> Any:
+def _without_nan(value: Any) -> Any:
     return None if isinstance(value, float) and math.isnan(value) else value

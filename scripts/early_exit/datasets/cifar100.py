@@ -1,4 +1,4 @@
-"""CIFAR-100 (Krizhevsky 2009): 50,000 training and 10,000 test pictures of 3x32x32.
+"""CIFAR-100 (Krizhevsky 2009): 50,000 training and 10,000 test images of 3x32x32.
 
 The labels are the hundred fine ones.
 """
@@ -8,10 +8,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from early_exit.datasets import Contents, cifar
+from early_exit.datasets import cifar
+from early_exit.datasets.base import Contents
 
 if TYPE_CHECKING:
-    from early_exit.datasets import Split
+    from early_exit.datasets.base import Split
 
 CLASS_NAMES = (
     *("apple", "aquarium_fish", "baby", "bear", "beaver", "bed", "bee", "beetle", "bicycle"),
@@ -34,6 +35,7 @@ SOURCE = cifar.Source(
     folder="cifar-100-python",
     archive="cifar-100-python.tar.gz",
     sha256="85cd44d02ba6437773c5bbd22e183051d648de2e7d6b014e1ef29b855ba677a7",
+    size=169_001_437,
     mirrors=("https://www.cs.toronto.edu/~kriz/cifar-100-python.tar.gz",),
     files={
         "train": "16019d7e3df5f24257cddd939b257f8d",
@@ -44,12 +46,12 @@ SOURCE = cifar.Source(
 
 
 def prepare(data_dir: Path, settings: dict[str, Any]) -> Contents:
-    """Check or fetch the files; see the package."""
+    """Check or download the files; see :func:`early_exit.datasets.cifar.prepare`."""
     return Contents(CLASS_NAMES, SHAPE, cifar.prepare(SOURCE, data_dir, settings))
 
 
 def load(data_dir: Path, split: str, settings: dict[str, Any]) -> Split:
-    """Read one split; see the package."""
+    """Read one split; see :func:`early_exit.datasets.cifar.load`."""
     from torchvision.datasets import CIFAR100
 
     return cifar.load(SOURCE, CIFAR100, data_dir, split, settings)

@@ -1,7 +1,7 @@
 """The UCI digits that scikit-learn ships: 1,797 scans of 8x8, resized to 3x32x32.
 
-Real data with no download (Alpaydin and Kaynak 1998). It has no official test split that survives
-in scikit-learn's copy, so one is cut off first, by the same seed.
+Real data without a download (Alpaydin and Kaynak 1998). scikit-learn's copy has no test split, so
+one is cut off first, by the same seed.
 """
 
 from __future__ import annotations
@@ -10,11 +10,11 @@ import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from early_exit.datasets import Contents
+from early_exit.datasets.base import Contents
 from early_exit.errors import InputError
 
 if TYPE_CHECKING:
-    from early_exit.datasets import Split
+    from early_exit.datasets.base import Split
 
 CLASS_NAMES = tuple("0123456789")
 SHAPE = (3, 32, 32)
@@ -32,16 +32,16 @@ def prepare(data_dir: Path, settings: dict[str, Any]) -> Contents:
 
 
 def load(data_dir: Path, split: str, settings: dict[str, Any]) -> Split:
-    """Read one split; see the package."""
+    """Read one split; see :mod:`early_exit.datasets.load`."""
     import torch
 
-    from early_exit.datasets import Split
+    from early_exit.datasets.base import Split
     from early_exit.datasets.splits import held_out
 
     test = TEST if settings["test"] is None else settings["test"]
     calibration = CALIBRATION if settings["calibration"] is None else settings["calibration"]
     if not 0 < test < SAMPLES:
-        raise InputError(f"dataset.test: {test} of {SAMPLES} samples; give 1 to {SAMPLES - 1}")
+        raise InputError(f"dataset.test: {test} of {SAMPLES} samples", f"give 1 to {SAMPLES - 1}")
     rest, chosen_test = held_out(SAMPLES, test, settings["split_seed"])
     train, chosen_calibration = held_out(len(rest), calibration, settings["split_seed"])
     index = {"train": rest[train], "calibration": rest[chosen_calibration], "test": chosen_test}

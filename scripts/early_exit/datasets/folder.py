@@ -1,100 +1,125 @@
-"""A folder of class folders with pictures in them, as torchvision's ImageFolder has it.
+"""A folder of class folders with images in them, as torchvision's ImageFolder has it.
 
-``path`` holds a folder for each class, or ``train`` and ``test``, each with the same class folders.
-Classes are numbered by their names, sorted; so are pictures within a class, those in folders
-further down among them. Hidden files are passed over.
+``path`` contains a folder for each class, or ``train`` and one or both of ``val`` and ``test``,
+each with class folders; ``val`` and ``test`` may lack a class of ``train``. ``val`` is the
+calibration split; without ``test``, half of it is the test split. Classes are numbered in the order
+of their names, and so are images within a class, including those in subfolders. Hidden files are
+ignored.
 """
 
 from __future__ import annotations
 
 import hashlib
-import io
 import logging
+import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from early_exit.datasets import Contents
-from early_exit.errors import InputError
-from early_exit.files import has_line_break
+from early_exit.datasets.base import Contents
+from early_exit.datasets.parts import PARTS, check_settings
+from early_exit.errors import InputError, reason_of
+from early_exit.io.checksums import check_link
+from early_exit.io.files import has_line_break, sha256
+from early_exit.io.names import is_plain, shown
 
 if TYPE_CHECKING:
-    from early_exit.datasets import Split
+    from early_exit.datasets.base import Split
 
 NEEDED = ("path", "size")
-SETTINGS = ("test",)
-PARTS = ("train", "test")
-# Of what is not set: a tenth for each.
-SHARE = 10
-# Files with other endings are no pictures, and told.
-SUFFIXES = {".jpg", ".jpeg", ".png", ".ppm", ".pgm", ".bmp", ".tif", ".tiff", ".webp", ".gif"}
+SETTINGS = ("test", "max_pixels")
+# Folder names of each part.
+NAMES = {
+    "train": ("train",),
+    "calibration": ("val", "valid", "validation", "calibration"),
+    "test": ("test",),
+}
+KNOWN = {name: part for part, names in NAMES.items() for name in names}
+# Two of these names, in any case, are hardly classes; ones that are not in KNOWN are an error.
+PART_NAMES = {*KNOWN, "training", "dev", "development", "calib", "testing", "eval", "evaluation"}
+# Files with other suffixes are an error.
+SUFFIXES = {
+    *(".jpg", ".jpeg", ".png", ".ppm", ".pgm", ".pbm", ".bmp", ".tif", ".tiff", ".webp", ".gif"),
+    ".avif",
+}
 READERS = 4
 LOGGER = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Listing:
-    """The pictures of one folder of class folders.
+    """The images of one folder of class folders.
 
     Attributes
     ----------
+    folder
+        Path of that folder.
     class_names
-        Sorted.
+        Names of the classes in it, sorted.
     files
-        Class by class.
+        Paths of the images, class by class.
     labels
-        The class of each file, from 0.
+        Class of each file, from 0, as the train part numbers them.
     """
 
+    folder: Path
     class_names: list[str]
     files: list[Path]
     labels: list[int]
 
 
 def prepare(data_dir: Path, settings: dict[str, Any]) -> Contents:
-    """Read every picture once: its checksum, and whether it can be read at all.
+    """Check that every image can be read, and compute its checksum.
 
     Raises
     ------
     InputError
-        If ``data_dir``, which the setting ``path`` names, is no such folder, or if pictures in it
-        cannot be read.
+        If ``data_dir`` (the setting ``path``) is no such folder, or an image cannot be read.
     """
     listings = listed(data_dir)
     shape = shape_of(settings)
-    if len(listings) == 2 and settings["test"] is not None:
-        raise InputError(f"dataset.test: {data_dir / 'test'} has the test pictures; leave it out")
-    checksums = _read_all([file for one in listings.values() for file in one.files], shape)
+    check_settings(listings, settings, data_dir)
+    all_files = [file for one in listings.values() for file in one.files]
+    checksums = _read_all(all_files, shape, settings.get("max_pixels"))
     files = {}
-    for part, listing in listings.items():
-        for label, name in enumerate(listing.class_names):
+    for listing in listings.values():
+        for name in listing.class_names:
+            label = listings["train"].class_names.index(name)
             own = [f for f, of in zip(listing.files, listing.labels, strict=True) if of == label]
             digest = hashlib.sha256()
             for file in own:
-                digest.update(f"{file.relative_to(data_dir).as_posix()}\n".encode())
+                digest.update(os.fsencode(f"{file.relative_to(data_dir).as_posix()}\n"))
                 digest.update(f"{checksums[file]}\n".encode())
-            place = f"{part}/{name}" if part else name
-            files[place] = f"{len(own)} pictures, sha256:{digest.hexdigest()}"
-    return Contents(next(iter(listings.values())).class_names, shape, files)
+            files[(listing.folder / name).relative_to(data_dir).as_posix()] = (
+                f"{len(own)} images, sha256:{digest.hexdigest()}"
+            )
+    class_names = listings["train"].class_names
+    for part, listing in listings.items():
+        if absent := [name for name in class_names if name not in listing.class_names]:
+            LOGGER.warning("%s has no image of %s", part, ", ".join(absent))
+    return Contents(class_names, shape, files)
 
 
 def load(data_dir: Path, split: str, settings: dict[str, Any]) -> Split:
-    """Read one split; see the package."""
+    """Read one split; see :mod:`early_exit.datasets.load`."""
     import torch
 
-    from early_exit.datasets import Split
-    from early_exit.datasets.pictures import Pictures
+    from early_exit.datasets.base import Split
+    from early_exit.datasets.lazy_images import Images
     from early_exit.datasets.splits import in_three
 
     listings = listed(data_dir)
-    samples = [len(one.files) for one in listings.values()]
-    index = in_three(samples, settings, max(1, samples[0] // SHARE))[split]
-    # Train and test, where they are apart, are numbered through.
+    index = in_three({part: len(one.files) for part, one in listings.items()}, settings)[split]
+    # Indices run through all parts.
     files = [file for one in listings.values() for file in one.files]
     labels = torch.tensor([label for one in listings.values() for label in one.labels])
-    chosen = Pictures([files[place] for place in index.tolist()], shape_of(settings))
+    chosen = Images(
+        [files[i] for i in index.tolist()],
+        shape_of(settings),
+        max_pixels=settings.get("max_pixels"),
+    )
     return Split(chosen.kept(), labels[index], index)
 
 
@@ -106,78 +131,125 @@ def shape_of(settings: dict[str, Any]) -> tuple[int, int, int]:
 
 
 def listed(folder: Path) -> dict[str, Listing]:
-    """The pictures by part: ``train`` and ``test`` if those are there, else all under ``""``.
+    """Images by part, in the order of ``PARTS``; all are ``train`` if there are no parts.
 
     Raises
     ------
     InputError
-        If there is no such folder, a class is empty, there is one class only, something is no
-        picture, or the parts have different classes.
+        If there is no such folder, a class is empty, there is only one class, a file is no image,
+        a class is not in the train part, or folders are named like parts but are none.
     """
     if not folder.is_dir():
         raise InputError(
-            f"{folder}: there is no such folder; set dataset.path to where it is (from"
-            " where snakemake runs)"
+            f"{folder}: there is no such folder",
+            "set dataset.path to its location, relative to where snakemake runs",
         )
-    names = [place.name for place in _visible(folder)]
-    if not set(PARTS) <= set(names):
-        return {"": _classes(folder)}
-    if others := sorted(set(names) - set(PARTS)):
-        raise InputError(
-            f"{folder}: has {others[0]} beside train and test; move it away, or rename train and"
-            " test if they are classes"
-        )
-    train, test = (_classes(folder / part) for part in PARTS)
-    if apart := sorted(set(train.class_names) ^ set(test.class_names)):
-        raise InputError(f"{folder}: the class {apart[0]} is in one of train and test only")
-    return {"train": train, "test": test}
+    paths = _parts(folder)
+    train = _classes(paths.pop("train"))
+    parts = {"train": train}
+    for part, path in paths.items():
+        parts[part] = _classes(path, train.class_names)
+        if more := [name for name in parts[part].class_names if name not in train.class_names]:
+            raise InputError(
+                f"{folder}: the class {more[0]} is in {path.name}, but not in {train.folder.name}",
+                f"give {train.folder.name} a folder for each class",
+            )
+    return parts
 
 
-def _classes(folder: Path) -> Listing:
-    places = _visible(folder)
-    if strays := [place for place in places if not place.is_dir()]:
+def _parts(folder: Path) -> dict[str, Path]:
+    """Folder with the class folders of each part."""
+    names = [path.name for path in _visible(folder)]
+    part_names = [name for name in names if name.casefold() in PART_NAMES]
+    part_names.sort(key=lambda name: PARTS.index(KNOWN.get(name, "test")))
+    if len(part_names) < 2 and names != ["train"]:
+        return {"train": folder}
+    both = " and ".join(part_names)
+    folders: dict[str, Path] = {}
+    for name in part_names:
+        part = KNOWN.get(name)
+        if part is None or part in folders or "train" not in part_names or len(part_names) < 2:
+            understood = "; ".join(f"{part} in {' or '.join(NAMES[part])}" for part in PARTS)
+            raise InputError(
+                f"{folder}: {both} looks like a part, but parts are train and one or both of the"
+                f" others ({understood})",
+                "rename the folders, also if they are classes",
+            )
+        folders[part] = folder / name
+    if others := [name for name in names if name not in part_names]:
         raise InputError(
-            f"{strays[0]}: no folder; {folder} has a folder for each class, and nothing else"
+            f"{folder}: has {others[0]} beside {both}",
+            f"move it away, or rename {both} if they are classes",
         )
-    if len(places) < 2:
-        raise InputError(f"{folder}: has {len(places)} class folders, but must have 2 at least")
-    listing = Listing([place.name for place in places], [], [])
-    for label, place in enumerate(places):
-        found = list(_pictures(place))
+    return {part: folders[part] for part in PARTS if part in folders}
+
+
+def _classes(folder: Path, known: list[str] | None = None) -> Listing:
+    """Images of a folder of class folders; ``known`` are train's classes, for other parts."""
+    paths = _visible(folder)
+    if strays := [path for path in paths if not path.is_dir()]:
+        raise InputError(
+            f"{shown(str(strays[0]))}: no folder, but {folder} has a folder for each class only",
+            "sort images into class folders, and move other files away",
+        )
+    least = 2 if known is None else 1
+    if len(paths) < least:
+        raise InputError(
+            f"{folder}: has {len(paths)} class folders, but must have at least {least}"
+        )
+    if broken := [path.name for path in paths if not is_plain(path.name)]:
+        raise InputError(
+            f"{folder}: the class name '{shown(broken[0])}' has a line break, or another character"
+            " that is not allowed in tables",
+            "rename it",
+        )
+    listing = Listing(folder, [path.name for path in paths], [], [])
+    numbers = {name: label for label, name in enumerate(known or listing.class_names)}
+    for path in paths:
+        found = list(_images(path, folder))
         if not found:
-            raise InputError(f"{place}: a class without a picture; add some, or delete the folder")
+            raise InputError(f"{path}: a class without an image", "add some, or delete the folder")
         listing.files.extend(found)
-        listing.labels.extend([label] * len(found))
+        # A class that is not known is refused by the caller.
+        listing.labels.extend([numbers.get(path.name, -1)] * len(found))
     return listing
 
 
-def _pictures(folder: Path) -> Iterator[Path]:
-    for place in _visible(folder):
-        if place.is_dir():
-            yield from _pictures(place)
-        elif place.suffix.lower() in SUFFIXES:
-            yield place
+def _images(folder: Path, root: Path) -> Iterator[Path]:
+    """Images in a folder below ``root``, and in its subfolders."""
+    check_link(folder, root)
+    for path in _visible(folder):
+        if path.is_dir():
+            yield from _images(path, root)
+        elif path.suffix.lower() in SUFFIXES:
+            yield path
         else:
             raise InputError(
-                f"{place}: no picture by its name ({', '.join(sorted(SUFFIXES))}); move it away"
+                f"{shown(str(path))}: no suffix of an image ({', '.join(sorted(SUFFIXES))})",
+                "move it away",
             )
 
 
 def _visible(folder: Path) -> list[Path]:
-    names = sorted(place.name for place in folder.iterdir() if not place.name.startswith("."))
+    try:
+        names = sorted(path.name for path in folder.iterdir() if not path.name.startswith("."))
+    except OSError as error:
+        raise InputError(f"{shown(str(folder))}: cannot be read ({reason_of(error)})") from error
     if broken := [name for name in names if has_line_break(name)]:
-        raise InputError(f"{folder}: the name {broken[0]!r} has a line break; rename it")
+        raise InputError(f"{folder}: the name '{shown(broken[0])}' has a line break", "rename it")
     return [folder / name for name in names]
 
 
-def _read_all(files: list[Path], shape: tuple[int, int, int]) -> dict[Path, str]:
-    """The SHA-256 of each file, all of which must be pictures."""
+def _read_all(
+    files: list[Path], shape: tuple[int, int, int], max_pixels: int | None
+) -> dict[Path, str]:
+    """SHA-256 of each file; refuse files that are no readable images."""
     from tqdm import tqdm
 
-    read: Callable[[Path], tuple[str, str]] = lambda file: _read(file, shape)  # noqa: E731
+    read: Callable[[Path], tuple[str, str]] = lambda file: _read(file, shape, max_pixels)  # noqa: E731
     checksums, broken = {}, []
     with ThreadPoolExecutor(READERS) as threads:
-        results = tqdm(threads.map(read, files), "pictures", len(files), unit="img", disable=None)
+        results = tqdm(threads.map(read, files), "images", len(files), unit="img", disable=None)
         for file, (digest, error) in zip(files, results, strict=True):
             checksums[file] = digest
             if error:
@@ -185,19 +257,17 @@ def _read_all(files: list[Path], shape: tuple[int, int, int]) -> dict[Path, str]
                 broken.append(error)
     if broken:
         more = f" (and {len(broken) - 1} more, see the log)" if len(broken) > 1 else ""
-        raise InputError(f"{broken[0]}{more}; mend it, or take it away")
+        raise InputError(f"{broken[0]}{more}", "repair or remove it")
     return checksums
 
 
-def _read(file: Path, shape: tuple[int, int, int]) -> tuple[str, str]:
-    """Checksum, and what is wrong with it."""
-    from early_exit.pictures import read_picture
+def _read(file: Path, shape: tuple[int, int, int], max_pixels: int | None) -> tuple[str, str]:
+    """Checksum of an image file, and the error that it has, if any."""
+    from early_exit.datasets.images import load_image
 
-    content = io.BytesIO(file.read_bytes())
-    content.name = str(file)
-    digest = hashlib.sha256(content.getbuffer()).hexdigest()
+    # First, since it refuses special and huge files before they are read for a checksum.
     try:
-        read_picture(content, list(shape))
+        load_image(file, shape, max_pixels)
     except InputError as error:
-        return digest, str(error)
-    return digest, ""
+        return "", str(error)
+    return sha256(file), ""

@@ -1,10 +1,9 @@
-"""Leaving early against smaller networks trained alone: accuracy against measured time."""
+"""Accuracy against measured time: early exits, and smaller networks trained alone."""
 
 from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import pandas as pd
 from matplotlib import pyplot
 from matplotlib.axes import Axes
@@ -16,37 +15,27 @@ from early_exit.figures import style
 def draw(tables: dict[str, Any]) -> Figure:
     """One panel from ``baselines``."""
     table = tables["baselines"].sort_values("ms_per_sample")
-    figure, axes = pyplot.subplots(figsize=(6.4, 4.8))
+    figure, axes = pyplot.subplots(figsize=(8.6, 5.4))
     policies = table[table.kind == "policy"]
     smaller = table[table.kind == "smaller network"]
-    _points(axes, policies, style.RED, "o-", "early exits, one network")
-    _points(axes, smaller, style.BLUE, "s--", "smaller networks, trained alone")
-    for row in smaller.itertuples():
-        axes.annotate(
-            f"up to exit {row.exit:.0f}",
-            (row.ms_per_sample, 100 * row.accuracy),
-            xytext=(6, -12),
-            textcoords="offset points",
-            fontsize=8,
-            color=style.BLUE,
-            bbox=style.CLEAR,
-        )
-    whole = table[table.kind == "whole network"].iloc[0]
-    style.mark_whole_network(axes, whole.ms_per_sample, 100 * whole.accuracy)
-    axes.set_xlim(left=0)
-    axes.set(xlabel="time per picture (ms, measured)", ylabel=style.ACCURACY)
-    axes.set_title(f"{tables['experiment']}, test split")
-    axes.legend(loc="lower right")
+    _points(axes, policies, style.BLUE, "o-", "early exits, one network")
+    cuts = ", ".join(f"{exit:.0f}" for exit in smaller.exit)
+    label = f"smaller networks, trained alone, cut after exit {cuts}"
+    _points(axes, smaller, style.ORANGE, "^--", label)
+    full = table[table.kind == "full network"].iloc[0]
+    style.mark_full_network(axes, full.ms_per_sample, 100 * full.accuracy)
+    axes.set_xlim(0, 1.06 * table.ms_per_sample.max())
+    axes.set(xlabel="time per sample (ms, measured)", ylabel="accuracy on test (%)")
+    style.title(figure, f"{tables['experiment']}: early exits, or a smaller network?")
+    style.legend(figure, axes, columns=3)
     return figure
 
 
 def _points(axes: Axes, rows: pd.DataFrame, colour: str, look: str, label: str) -> None:
-    accuracy = 100 * rows[["accuracy", "accuracy_low", "accuracy_high"]]
-    spread = [accuracy.accuracy - accuracy.accuracy_low, accuracy.accuracy_high - accuracy.accuracy]
     axes.errorbar(
         rows.ms_per_sample,
-        accuracy.accuracy,
-        yerr=np.array(spread),
+        100 * rows.accuracy,
+        yerr=style.half_widths(rows.accuracy, rows.accuracy_low, rows.accuracy_high),
         fmt=look,
         color=colour,
         markersize=5,
@@ -57,15 +46,18 @@ def _points(axes: Axes, rows: pd.DataFrame, colour: str, look: str, label: str) 
 
 
 def caption(tables: dict[str, Any]) -> str:
-    """For each smaller network, what the policies reach in its time."""
+    """Accuracy of each smaller network, and of the best policy that is as fast."""
     table = tables["baselines"]
     policies = table[table.kind == "policy"]
     sentences = []
     for row in table[table.kind == "smaller network"].itertuples():
         in_time = policies[policies.ms_per_sample <= row.ms_per_sample]
-        ours = f"{in_time.accuracy.max():.2%}" if len(in_time) else "nothing so fast"
+        ours = f"{in_time.accuracy.max():.2%}" if len(in_time) else "none as fast"
         sentences.append(
-            f"up to exit {row.exit:.0f}: {row.accuracy:.2%} in {row.ms_per_sample:.3f} ms, policies"
-            f" in that time {ours}"
+            f"cut after exit {row.exit:.0f}: {row.accuracy:.2%} in {row.ms_per_sample:.3f} ms"
+            f" (best policy within that time: {ours})"
         )
-    return f"Smaller networks trained alone, {'; '.join(sentences)}."
+    return (
+        "A policy above the orange line is better than a smaller network of the same time. Smaller"
+        f" networks trained alone: {'; '.join(sentences)}."
+    )

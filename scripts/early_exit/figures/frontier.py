@@ -1,226 +1,225 @@
-"""Accuracy against cost for all methods: the picture of what early exit is worth.
+"""Accuracy against cost on the test split: policies of each method, and the chosen one.
 
-Left the policies as they come out on test; right how far each method lies from the exact grid at
-the same budget, and how much of its calibration accuracy is lost on test.
+Three methods are drawn in front: the reference, that of the chosen policy, and one threshold for
+all exits. The others are thin and grey. Of several measures, a method has at each budget the one
+that is best on calibration.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import pandas as pd
 from matplotlib import pyplot
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import PercentFormatter
 
+from early_exit.analysis.best_measures import best_measures
+from early_exit.analysis.frontier import AS_PUBLISHED, CORRECTED, FULL_NETWORK
 from early_exit.figures import style
-from early_exit.frontier import AS_PUBLISHED, CORRECTED, WHOLE
 
 EXACT = "exact_grid"
-# Colour, marker and line of each method; others take what is left.
-LOOKS = {
-    EXACT: ("black", "", "-"),
-    "coordinate": (style.BLUE, "o", "-"),
-    "dynamic_programming": (style.GREEN, "^", "-"),
-    "distribution": (style.SKY, "D", "-"),
-    "accuracy_target": (style.ORANGE, "v", "-"),
-    "uniform": (style.PINK, "s", "-"),
-    "percentile": (style.GREY, "x", ":"),
-    "certified": (style.YELLOW, "P", ""),
-    "certified_path": (style.YELLOW, "*", ""),
-}
-OTHER = (style.GREY, "+", "--")
-TICKS = [0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0]
+TICKS = [0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 1.0]
 SHARES = {"macs_share": "MACs", "ms_share": "time"}
-# Points; what lies lower would leave the others no room.
-LARGEST_LOSS = 2.2
-SMALL = {"markersize": 4, "linewidth": 1.2, "alpha": 0.9}
+COSTS = {"macs_share": "macs", "ms_share": "ms_per_sample"}
+# The grid stays the reference while it is at most this many points behind the best method.
+COARSE = 0.3
+IN_FRONT = 3
+# Colours and markers of the published policy under both rules.
+PUBLISHED = {AS_PUBLISHED: (style.RED, "d"), CORRECTED: (style.GREEN, "d")}
 
 
 def draw(tables: dict[str, Any]) -> Figure:
-    """From ``frontier``: policies found on calibration, measured on test."""
-    table, words = _shares(tables["frontier"])
-    figure, panels = pyplot.subplot_mosaic(
-        [["front", "gap"], ["front", "loss"]], figsize=(13, 7), width_ratios=(1.5, 1)
+    """One panel from ``frontier`` and ``summary``.
+
+    ``published`` says whether the network is the published one: the published policy is drawn.
+    """
+    every, words = with_shares(tables["frontier"])
+    table, summary = best_measures(every, "calibration_share"), tables["summary"]
+    figure, axes = pyplot.subplots(figsize=(8.6, 6.2))
+    _front(axes, table, summary["selected"]["method"])
+    if tables.get("published"):
+        for name in PUBLISHED:
+            _published(axes, table, name)
+    own, full = summary["selected"], summary["full_network"]
+    cost = "macs" if words == "MACs" else "ms_per_sample_predicted"
+    style.mark_chosen(axes, own[cost] / full[cost], 100 * own["accuracy"])
+    log_shares(axes, table)
+    predicted = ", predicted" if words == "time" and not summary["simulated"] else ""
+    axes.set(
+        xlabel=f"{words} per sample on test (% of the full network{predicted})",
+        ylabel="accuracy on test (%)",
     )
-    _front(panels["front"], table, words)
-    _gap(panels["gap"], table)
-    _loss(panels["loss"], table)
-    for axes in panels.values():
-        axes.set_xscale("log")
-        axes.set_xticks(TICKS, [f"{100 * t:g} %" for t in TICKS])
-        axes.minorticks_off()
-        axes.set_xlim(0.9 * table.share.min(), 1.15)
-    figure.legend(*panels["front"].get_legend_handles_labels(), loc="outside lower center", ncols=4)
-    figure.suptitle(f"{tables['experiment']}: accuracy against cost, chosen on calibration")
+    style.title(figure, f"{tables['experiment']}: accuracy against cost of the calibration methods")
+    style.legend(figure, axes, columns=3)
     return figure
 
 
-def _shares(table: pd.DataFrame) -> tuple[pd.DataFrame, str]:
-    """The table with the cost, as a share of the whole network's, in ``share``; and of what."""
-    kind = next(name for name in SHARES if name in table)
+def accuracy_against_cost(axes: Axes, frontier: pd.DataFrame) -> None:
+    """Draw policies that were measured on some split, without a chosen one."""
+    every, words = with_shares(frontier)
+    table = best_measures(every, "calibration_share")
+    _front(axes, table, None)
+    log_shares(axes, table)
+    axes.set_xlabel(f"{words} per sample (% of the full network)")
+
+
+def log_shares(axes: Axes, table: pd.DataFrame) -> None:
+    """A logarithmic axis of shares of the full network's cost, with ticks in percent."""
+    least = 0.9 * table.share.min()
+    axes.set_xscale("log")
+    axes.set_xticks(shown := [t for t in TICKS if t >= least], [f"{100 * t:g}" for t in shown])
+    axes.minorticks_off()
+    axes.set_xlim(least, 1.15)
+
+
+def with_shares(table: pd.DataFrame) -> tuple[pd.DataFrame, str]:
+    """The table with the cost relative to the full network in ``share``, and the cost's name.
+
+    Policies that were not measured on another split (``policies``) have one cost, on calibration.
+    """
+    kind = next((name for name in SHARES if name in table), None)
+    if kind is None:
+        kind, cost = next((k, c) for k, c in COSTS.items() if table[c].notna().any())
+        full = table[table.method == FULL_NETWORK].iloc[0]
+        on_calibration = {f"calibration_{kind}": table[cost] / full[cost]}
+        table = table.assign(**on_calibration, calibration_accuracy=table.accuracy)
+        table[kind] = table[f"calibration_{kind}"]
     own = {"share": table[kind], "calibration_share": table[f"calibration_{kind}"]}
     return table.assign(**own), SHARES[kind]
 
 
 def by_budget(table: pd.DataFrame, method: str) -> pd.DataFrame:
-    """A method's policies for the budgets, from small to large."""
+    """A method's policies for budgets, by ascending budget."""
     rows = table[(table.method == method) & (table.target_kind.isin(SHARES))]
     return rows.sort_values("target")
 
 
 def methods(table: pd.DataFrame) -> list[str]:
-    """The methods that were asked for budgets, the exact grid first."""
-    found = table[table.target_kind.isin(SHARES)].method.unique().tolist()
-    return sorted(found, key=lambda name: name != EXACT)
+    """The methods that have policies for budgets, the reference first.
+
+    The reference is the exact grid, unless another method is clearly better on calibration.
+    """
+    budgets = table[table.target_kind.isin(SHARES)]
+    means = 100 * budgets.groupby("method", sort=False).calibration_accuracy.mean()
+    if means.empty:
+        return []
+    first = EXACT if means.get(EXACT, -1) >= means.max() - COARSE else means.idxmax()
+    return sorted(means.index, key=lambda name: name != first)
 
 
-def _front(axes: Axes, table: pd.DataFrame, words: str) -> None:
-    for method in methods(table):
+def in_front(found: list[str], chosen: str | None) -> list[str]:
+    """The methods drawn in front, of those that ``found`` lists with the reference first."""
+    wanted = [*found[:1], chosen, "uniform", "coordinate", *found]
+    return [name for name in dict.fromkeys(wanted) if name in found][:IN_FRONT]
+
+
+def _front(axes: Axes, table: pd.DataFrame, chosen: str | None) -> None:
+    found = methods(table)
+    shown = in_front(found, chosen)
+    others = [name for name in found if name not in shown]
+    for number, method in enumerate(others):
         rows = by_budget(table, method)
-        colour, marker, line = LOOKS.get(method, OTHER)
+        # One entry in the legend for all.
+        label = f"others: {', '.join(others)}" if number == 0 else None
         axes.plot(
-            rows.share,
-            100 * rows.accuracy,
-            line,
-            marker=marker,
-            color=colour,
-            label=_words(method),
-            **SMALL,
+            rows.share, 100 * rows.accuracy, color="#B5B5B5", linewidth=0.9, label=label, zorder=1
         )
-    exact = by_budget(table, methods(table)[0]) if methods(table) else table[:0]
+    for method in shown:
+        rows = by_budget(table, method)
+        colour, marker, line = style.METHODS.get(method, style.OTHER)
+        colour = "black" if method == EXACT else colour
+        look = {"marker": marker, "markersize": 4, "linewidth": 1.5, "color": colour}
+        words = f"{method} (exhaustive)" if method == EXACT else method
+        axes.plot(rows.share, 100 * rows.accuracy, line or "-", label=words, zorder=2, **look)
+    for reference in shown[:1]:
+        _reference(axes, by_budget(table, reference), reference)
+    for method, rows in table[table.target_kind == "drop"].groupby("method"):
+        _certified(axes, rows, method)
+    full = table[table.method == FULL_NETWORK].iloc[0]
+    axes.axhline(100 * full.accuracy, color="black", linewidth=0.8, linestyle=":", zorder=1)
+    style.mark_full_network(axes, full.share, 100 * full.accuracy)
+
+
+def _reference(axes: Axes, rows: pd.DataFrame, method: str) -> None:
     axes.fill_between(
-        exact.share,
-        100 * exact.accuracy_low,
-        100 * exact.accuracy_high,
+        rows.share,
+        100 * rows.accuracy_low,
+        100 * rows.accuracy_high,
         color=style.GREY,
         alpha=0.2,
         linewidth=0,
-        label="95 % interval of the first",
+        label=f"{method}, 95 % interval",
+        zorder=0,
     )
     axes.plot(
-        exact.calibration_share,
-        100 * exact.calibration_accuracy,
+        rows.calibration_share,
+        100 * rows.calibration_accuracy,
         ":",
         color="black",
         linewidth=1.2,
-        label="the first on calibration, where it was chosen",
-    )
-    for method, rows in table[table.target_kind == "drop"].groupby("method"):
-        colour, marker, _ = LOOKS.get(method, OTHER)
-        _certified(axes, rows, method, colour, marker)
-    for name, colour, marker in ((AS_PUBLISHED, style.RED, "X"), (CORRECTED, style.GREEN, "X")):
-        _point(axes, table, name, colour, marker)
-    _point(axes, table, WHOLE, "black", "s")
-    axes.set(
-        xlabel=f"{words} per picture, of the whole network's (test)", ylabel="accuracy on test (%)"
+        label=f"{method}, on calibration (optimistic)",
+        zorder=1,
     )
 
 
-def _certified(axes: Axes, rows: pd.DataFrame, method: str, colour: str, marker: str) -> None:
+def _certified(axes: Axes, rows: pd.DataFrame, method: str) -> None:
+    colour, marker, _ = style.METHODS.get(method, style.OTHER)
+    drops = ", ".join(f"{100 * drop:g}" for drop in sorted(rows.target.unique()))
     axes.plot(
         rows.share,
         100 * rows.accuracy,
-        marker,
+        marker or "X",
         color=colour,
         markeredgecolor="black",
-        markersize=11,
-        label=f"{method}, with the drop promised",
-        zorder=5,
+        markeredgewidth=0.6,
+        markersize=8,
+        linestyle="",
+        label=f"{method} (certified drop: {drops} points)",
+        zorder=3,
     )
-    for number, ((share, accuracy), group) in enumerate(rows.groupby(["share", "accuracy"])):
-        drops = ", ".join(f"{100 * drop:g}" for drop in group.target)
-        axes.annotate(
-            f"{drops} %",
-            (share, 100 * accuracy),
-            # Neighbours are labelled on different sides.
-            xytext=(0, 9) if number % 2 else (0, -18),
-            textcoords="offset points",
-            ha="center",
-            fontsize=9,
-            bbox=style.CLEAR,
-        )
 
 
-def _point(axes: Axes, table: pd.DataFrame, name: str, colour: str, marker: str) -> None:
+def _published(axes: Axes, table: pd.DataFrame, name: str) -> None:
     row = table[table.method == name].iloc[0]
-    half = [[100 * (row.accuracy - row.accuracy_low)], [100 * (row.accuracy_high - row.accuracy)]]
+    colour, marker = PUBLISHED[name]
     axes.errorbar(
         row.share,
         100 * row.accuracy,
-        yerr=half,
+        yerr=style.half_widths([row.accuracy], [row.accuracy_low], [row.accuracy_high]),
         fmt=marker,
         color=colour,
         markeredgecolor="black",
-        markersize=10,
-        capsize=3,
+        markersize=9,
+        elinewidth=1,
         label=f"{name} ({row.accuracy:.1%})",
-        zorder=6,
+        zorder=3,
     )
-
-
-def _gap(axes: Axes, table: pd.DataFrame) -> None:
-    """Accuracy on test at the same budget, less the first method's."""
-    first, *others = methods(table) or [None]
-    if first is None:
-        return
-    reference = by_budget(table, first).set_index("target").accuracy
-    least = 0.0
-    for method in others:
-        rows = by_budget(table, method)
-        colour, marker, line = LOOKS.get(method, OTHER)
-        gap = 100 * (rows.accuracy.to_numpy() - reference.reindex(rows.target).to_numpy())
-        axes.plot(rows.target, gap, line, marker=marker, color=colour, **SMALL)
-        least = min(least, np.nanmin(gap, initial=0.0))
-    axes.axhline(0, color="black", linewidth=1.2)
-    axes.set_ylim(-LARGEST_LOSS, 1.1)
-    # On a line of its own: beside it, the longest name of a method would push it off the figure.
-    below = f"\n(below -{LARGEST_LOSS} not shown)" if least < -LARGEST_LOSS else ""
-    axes.set(title=f"accuracy on test less that of {first} (points){below}", xlabel="budget")
-
-
-def _loss(axes: Axes, table: pd.DataFrame) -> None:
-    """What calibration promised and test did not keep."""
-    whole = table[table.method == WHOLE].iloc[0]
-    for method in methods(table):
-        rows = by_budget(table, method)
-        colour, marker, line = LOOKS.get(method, OTHER)
-        loss = 100 * (rows.calibration_accuracy - rows.accuracy)
-        axes.plot(rows.target, loss, line, marker=marker, color=colour, **SMALL)
-    level = 100 * (whole.calibration_accuracy - whole.accuracy)
-    axes.axhline(level, color="black", linestyle=":", linewidth=1.2, label="whole network")
-    axes.set(title="accuracy on calibration less that on test (points)", xlabel="budget")
-    axes.yaxis.set_major_formatter(PercentFormatter(symbol=""))
-    axes.legend(loc="best", fontsize=8)
-
-
-def _words(method: str) -> str:
-    return f"{method} (every policy of a grid)" if method == EXACT else method
 
 
 def caption(tables: dict[str, Any]) -> str:
-    """How much of the cost half a point of accuracy saves, and the published policy beside it."""
-    table, words = _shares(tables["frontier"])
-    whole = table[table.method == WHOLE].iloc[0]
-    published = table[table.method == AS_PUBLISHED].iloc[0]
+    """What to see, the cheapest policy within half a point, and the published policy."""
+    every, words = with_shares(tables["frontier"])
+    table = best_measures(every, "calibration_share")
+    full = table[table.method == FULL_NETWORK].iloc[0]
     enough = table[
         table.target_kind.isin(SHARES)
-        & (table.calibration_accuracy >= whole.calibration_accuracy - 0.005)
+        & (table.calibration_accuracy >= full.calibration_accuracy - 0.005)
     ]
-    text = f"The whole network is right on {whole.accuracy:.2%}."
+    text = (
+        "Up and to the left is better. Each point is a policy chosen on the calibration split and"
+        f" evaluated on the test split. The full network is {full.accuracy:.2%} accurate."
+    )
     if len(enough):
         best = enough.loc[enough.calibration_share.idxmin()]
         text += (
-            f" Half a point less on calibration costs {best.share:.0%} of the {words} by"
-            f" {best.method}, which is right on {best.accuracy:.2%} of the test pictures."
+            f" The cheapest policy within 0.5 points of it on calibration ({best.method}) takes"
+            f" {best.share:.0%} of the {words} and is {best.accuracy:.2%} accurate on test."
         )
-    at = table[table.target_kind.isin(SHARES)].groupby("method").accuracy.mean()
-    spread = (
-        "" if at.empty else f" Over all budgets the best mean is {at.idxmax()}'s, {at.max():.2%}."
-    )
-    return (
-        f"{text}{spread} The published policy for a desired accuracy of 0.8 comes to"
-        f" {published.accuracy:.2%} at {published.share:.0%} of the {words}."
-    )
+    if tables.get("published"):
+        row = table[table.method == AS_PUBLISHED].iloc[0]
+        text += (
+            f" The published policy for a desired accuracy of 0.8 reaches {row.accuracy:.2%} at"
+            f" {row.share:.0%} of the {words}."
+        )
+    return text

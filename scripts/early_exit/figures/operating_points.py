@@ -1,4 +1,4 @@
-"""The calibrated policies: time against accuracy, labelled by what was asked for."""
+"""Accuracy against cost of the calibrated policies on the test split."""
 
 from __future__ import annotations
 
@@ -9,116 +9,80 @@ from matplotlib import pyplot
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from early_exit.analysis.best_measures import best_measures
 from early_exit.figures import style
-from early_exit.targets import label
-
-COLUMNS = 3
-# Of the accuracies' span, between labels.
-LABEL_RISE = 0.055
-# No accuracy is above 100 %.
-TOP = 100.5
 
 
 def draw(tables: dict[str, Any]) -> Figure:
-    """From ``points`` (test split, with intervals) and ``summary``: a panel for each method."""
-    points, summary = tables["points"], tables["summary"]
-    calibrated = points[points.method != "whole_network"]
-    cost = style.cost_shown(points)
-    points, calibrated = (t.assign(cost=cost.factor * t[cost.column]) for t in (points, calibrated))
+    """One panel from ``points`` (test split, with intervals) and ``summary``."""
+    points, summary = best_measures(tables["points"], "calibration_cost"), tables["summary"]
+    cost = style.cost_shown(points, summary)
+    points = points.assign(cost=cost.factor * points[cost.column])
+    figure, axes = pyplot.subplots(figsize=(8.6, 5.6))
+    calibrated = points[points.method != "full_network"]
     methods = calibrated.method.unique().tolist()
-    columns = min(COLUMNS, len(methods))
-    lines = -(-len(methods) // columns)
-    figure, places = pyplot.subplots(
-        lines,
-        columns,
-        figsize=(1 + max(6.5, 4.6 * columns), 1.2 + 4.4 * lines),
-        sharex=True,
-        sharey=True,
-        squeeze=False,
-    )
-    for axes, method in zip(places.flat, methods, strict=False):
-        _panel(axes, calibrated[calibrated.method == method], points)
-        axes.set_title(method)
-    for axes in places.flat[len(methods) :]:
-        axes.set_visible(False)
-    first = places[0, 0]
-    first.set_xlim(0, 1.25 * points.cost.max())
-    first.margins(y=0.12)
-    first.set_ylim(top=min(first.get_ylim()[1], TOP))
-    for axes, method in zip(places.flat, methods, strict=False):
-        _labels(axes, calibrated[calibrated.method == method])
-    axis = cost.axis if summary["simulated"] else cost.axis.replace("(ms)", "(ms, predicted)")
-    words = f"{axis}\n{style.batches(summary)}"
-    for axes in places[-1]:
-        axes.set_xlabel(words)
-    for axes in places[:, 0]:
-        axes.set_ylabel("accuracy on test (%)")
-    figure.suptitle(f"{summary['experiment']}: calibrated policies, labelled by what was asked for")
-    handles, names = first.get_legend_handles_labels()
-    figure.legend(handles, names, loc="outside lower center", ncols=3)
+    for number, method in enumerate(reversed(methods)):
+        rows = calibrated[calibrated.method == method].drop_duplicates(["accuracy", "cost"])
+        # Rings of different sizes: methods that find the same policy do not hide each other.
+        _policies(axes, method, rows, 5 + 2.5 * (len(methods) - 1 - number))
+    full = points[points.method == "full_network"].iloc[0]
+    chosen = points[points.chosen].iloc[0]
+    axes.axhline(100 * full.accuracy, color="black", linewidth=0.8, linestyle=":", zorder=1)
+    style.mark_full_network(axes, full.cost, 100 * full.accuracy)
+    style.mark_chosen(axes, chosen.cost, 100 * chosen.accuracy)
+    axes.set_xlim(0, 1.06 * points.cost.max())
+    axes.set_ylim(*style.limits(100 * points.accuracy_low, 100 * points.accuracy_high))
+    style.label_cost(axes.xaxis, cost, f"\n{style.batches(summary)}")
+    axes.set_ylabel("accuracy on test (%)")
+    style.title(figure, f"{summary['experiment']}: calibrated policies, with 95 % intervals")
+    style.legend(figure, axes, columns=3)
     return figure
 
 
-def _panel(axes: Axes, rows: pd.DataFrame, points: pd.DataFrame) -> None:
-    low, high = rows.accuracy - rows.accuracy_low, rows.accuracy_high - rows.accuracy
+def _policies(axes: Axes, method: str, rows: pd.DataFrame, size: float) -> None:
+    colour, marker, _ = style.METHODS.get(method, style.OTHER)
     axes.errorbar(
         rows.cost,
         100 * rows.accuracy,
-        yerr=[100 * low, 100 * high],
-        fmt="o",
-        color=style.BLUE,
-        capsize=3,
-        elinewidth=1,
-        label="policy, 95 % interval",
+        yerr=style.half_widths(rows.accuracy, rows.accuracy_low, rows.accuracy_high),
+        fmt=marker,
+        color=colour,
+        markerfacecolor="none",
+        markersize=size,
+        elinewidth=0.7,
+        label=method,
     )
-    whole = points[points.method == "whole_network"].iloc[0]
-    chosen = points[points.chosen].iloc[0]
-    style.mark_whole_network(axes, whole.cost, 100 * whole.accuracy)
-    style.mark_chosen(axes, chosen.cost, 100 * chosen.accuracy)
-
-
-def _labels(axes: Axes, rows: pd.DataFrame) -> None:
-    """The targets right of their points, from the top down; what coincides shares a label."""
-    rise = LABEL_RISE * (axes.get_ylim()[1] - axes.get_ylim()[0])
-    away = 0.04 * axes.get_xlim()[1]
-    free_below = axes.get_ylim()[1] - rise / 2
-    groups = list(rows.groupby(["accuracy", "cost"]))
-    for (accuracy, time), group in reversed(groups):
-        free_below = min(100 * accuracy, free_below - rise)
-        axes.annotate(
-            ", ".join(map(label, group.target_kind, group.target)),
-            (time, 100 * accuracy),
-            xytext=(time + away, free_below),
-            fontsize=8,
-            va="center",
-            bbox=style.CLEAR,
-            zorder=1.5,
-            arrowprops={"arrowstyle": "-", "color": style.GREY, "linewidth": 0.6},
-        )
 
 
 def caption(tables: dict[str, Any]) -> str:
-    """How far calibration and test lie apart, and what the chosen policy gives."""
+    """Largest gap between calibration and test, and the chosen policy's accuracy and cost."""
     points, summary = tables["points"], tables["summary"]
+    # A target is counted once a method, however many measures there are.
+    asked = points[["method", "target_kind", "target"]].drop_duplicates()
+    unreached = len(asked) - len(best_measures(points, "calibration_cost"))
     gap = (points.accuracy - points.calibration_accuracy).abs().max()
-    selected, static = summary["selected"], summary["static"]
+    selected, full = summary["selected"], summary["full_network"]
     text = (
-        f"Thresholds found on {summary['samples']['calibration']:,} calibration pictures, accuracy"
-        f" measured on {summary['samples']['test']:,} test pictures; the two differ by at most"
-        f" {100 * gap:.2f} points."
+        "Up and to the left is better; the star was chosen by the calibration split alone."
+        f" Thresholds are from {summary['samples']['calibration']:,} calibration samples,"
+        f" accuracies from {summary['samples']['test']:,} test samples. Calibration and test"
+        f" accuracy differ by at most {100 * gap:.2f} points."
     )
+    if unreached:
+        text += f" Not shown: {unreached} budgets that no policy meets."
     if summary["simulated"]:
-        own, whole = (
-            style.cost_words(way["macs"], way["ms_per_sample_predicted"])
-            for way in (selected, static)
+        own, other = (
+            style.cost_words(way["macs"], way["ms_per_sample_predicted"], summary)
+            for way in (selected, full)
         )
         return (
-            f"{text} The chosen policy, simulated from the records, is right on"
-            f" {selected['accuracy']:.2%} for {own} a picture; the whole network on"
-            f" {static['accuracy']:.2%} for {whole}."
+            f"{text} The chosen policy, simulated from the records, is"
+            f" {selected['accuracy']:.2%} accurate at {own} per sample; the full network"
+            f" {full['accuracy']:.2%} at {other}."
         )
+    doubt = " These times are in doubt: see the result." if style.doubted(summary) else ""
     return (
-        f"{text} The chosen policy really ran at {selected['accuracy']:.2%} and"
-        f" {selected['ms_per_sample']:.3f} ms a picture, {selected['speedup']:.2f} times as fast as"
-        f" the whole network ({static['accuracy']:.2%}, {static['ms_per_sample']:.3f} ms)."
+        f"{text} Measured: the chosen policy is {selected['accuracy']:.2%} accurate at"
+        f" {selected['ms_per_sample']:.3f} ms per sample, {selected['speedup']:.2f} times as fast"
+        f" as the full network ({full['accuracy']:.2%}, {full['ms_per_sample']:.3f} ms).{doubt}"
     )

@@ -1,4 +1,4 @@
-"""How fast it really is: each way to run at each batch size, and predicted against measured."""
+"""Measured time per sample by batch size, and predicted against measured times."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from matplotlib.figure import Figure
 from early_exit.figures import style
 
 WAYS = {
-    "all_heads": ("every head, nobody leaves", style.GREY, "^"),
-    "static": ("whole network", "black", "s"),
-    "dynamic": ("policy, really run", style.RED, "o"),
-    "ideal": ("its ideal: no overhead", style.BLUE, "v"),
+    "all_heads": ("all heads, no early exits", style.GREY, "^"),
+    "full_network": ("full network", "black", "s"),
+    "dynamic": ("policy", style.RED, "o"),
+    "ideal": ("policy without overhead (ideal)", style.BLUE, "v"),
 }
 
 
@@ -29,8 +29,8 @@ def draw(tables: dict[str, Any]) -> Figure:
     for panel, precision in zip(axes[0], precisions, strict=False):
         _times(panel, speed[speed.precision == precision], precision)
     _predictions(axes[0, -1], predicted)
-    handles, labels = axes[0, 0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=len(WAYS))
+    style.legend(figure, axes[0, 0])
+    style.title(figure, f"{tables['experiment']}: measured speed by batch size, and predictions")
     return figure
 
 
@@ -40,7 +40,7 @@ def _times(axes: Axes, rows: pd.DataFrame, precision: str) -> None:
     axes.set_xscale("log", base=2)
     axes.set_xticks(rows.batch_size, [str(size) for size in rows.batch_size])
     axes.set_ylim(bottom=0)
-    axes.set(xlabel="pictures in a batch", ylabel="time per picture (ms)")
+    axes.set(xlabel="batch size", ylabel="time per sample (ms, measured)")
     axes.set_title(f"{precision}, accuracy {rows.accuracy.iloc[0]:.2%}")
 
 
@@ -51,21 +51,24 @@ def _predictions(axes: Axes, predicted: pd.DataFrame) -> None:
     points = axes.scatter(
         predicted.measured, predicted.predicted, c=100 * predicted.early, cmap="viridis", zorder=3
     )
-    axes.figure.colorbar(points, ax=axes, label="leaving early (%)")
+    axes.figure.colorbar(points, ax=axes, label="samples that exit early (%)")
     axes.set(xlim=(0, most), ylim=(0, most))
-    axes.set(xlabel="measured (ms per picture)", ylabel="predicted (ms per picture)")
-    axes.set_title(f"{len(predicted)} policies, grey within 10 %")
+    axes.set_xlabel("time per sample (ms, measured)")
+    axes.set_ylabel("time per sample (ms, predicted)")
+    axes.set_title(f"{len(predicted)} policies (grey: within 10 %)")
 
 
 def caption(tables: dict[str, Any]) -> str:
-    """Speed-ups, overhead, and the error of the predictions."""
+    """Overhead, speed-ups, and prediction error."""
     speed, predicted, machine = tables["speed"], tables["predicted"], tables["machine"]
     ratio = machine["as_published_ms"] / machine["policy_ms"]
     plain = f" of {machine['as_published']}" if machine.get("as_published") else ""
     return (
-        f"The policy takes {speed.overhead.min():.2f} to {speed.overhead.max():.2f} times its ideal"
-        f" and is {speed.speedup.min():.2f} to {speed.speedup.max():.2f} times as fast as the whole"
-        f" network in the same precision, {ratio:.2f} times as fast as every stage and head{plain}"
-        f" run plainly in fp32 in batches of 256. Predicted times are off by"
-        f" {predicted.error.abs().median():.1%} in the median of {len(predicted)} policies."
+        "Early exits pay where the red line is below the black one."
+        f" The policy is {speed.speedup.min():.2f} to {speed.speedup.max():.2f} times as fast as"
+        f" the full network in the same precision, and takes {speed.overhead.min():.2f} to"
+        f" {speed.overhead.max():.2f} times its time without overhead. It is {ratio:.2f} times as"
+        f" fast as all stages and heads{plain} run plainly in fp32 in batches of 256. The median"
+        f" error of the predicted times is {predicted.error.abs().median():.1%}"
+        f" ({len(predicted)} policies)."
     )

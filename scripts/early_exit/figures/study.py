@@ -1,25 +1,25 @@
-"""The study: accuracy at each budget against the uniform threshold, gaps, promises and seconds."""
+"""The study: methods relative to one uniform threshold, missed targets, gaps and times."""
 
 from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from matplotlib import pyplot
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from early_exit.calibration.targets import label
 from early_exit.figures import style
-from early_exit.targets import label
 
-COLOURS = {"entropy": style.BLUE, "max_probability": style.ORANGE, "margin": style.GREEN}
 SHARES = ("macs_share", "ms_share")
 APART = 0.12
 COLUMNS = 4
 
 
 def draw(tables: dict[str, Any]) -> Figure:
-    """From ``study``."""
+    """Panels for each target, the optimality gap and the time, from ``study``."""
     table = tables["study"]
     table = table.assign(
         name=[label(*t) for t in zip(table.target_kind, table.target, strict=True)]
@@ -32,17 +32,19 @@ def draw(tables: dict[str, Any]) -> Figure:
     lines = -(-len(panels) // COLUMNS)
     methods = table.method.unique().tolist()
     size = (15, lines * (1.4 + 0.42 * len(methods)))
-    figure, places = pyplot.subplots(lines, COLUMNS, figsize=size, sharey=True, squeeze=False)
-    for axes, (name, panel) in zip(places.flat, panels, strict=False):
+    figure, grid = pyplot.subplots(lines, COLUMNS, figsize=size, sharey=True, squeeze=False)
+    for axes, (name, panel) in zip(grid.flat, panels, strict=False):
         panel(axes, table if name is None else table[table.name == name], methods, name)
-    for axes in places.flat[len(panels) :]:
+    for axes in grid.flat[len(panels) :]:
         axes.set_visible(False)
-    for axes in places[:, 0]:
+    for axes in grid[:, 0]:
         axes.set_yticks(range(len(methods)), methods)
         axes.set_ylim(len(methods) - 0.5, -0.5)
     _legend(figure, table)
     count = table.splits.max()
-    figure.suptitle(f"{tables['experiment']}: methods on {count} splits, of which bars hold 95 %")
+    style.title(
+        figure, f"{tables['experiment']}: methods on {count} splits (bars hold 95 % of the splits)"
+    )
     return figure
 
 
@@ -58,37 +60,39 @@ def _dots(
     factor: float = 100,
     interval: bool = False,
 ) -> None:
-    """A dot for each method, measure and scaling; hollow where temperatures are fitted."""
+    """Draw a dot for each method, measure and scaling; hollow with fitted temperatures."""
     signals = _signals(rows)
     for number, (measure, scaled) in enumerate(signals):
         own = rows[(rows.measure == measure) & (rows.scaled == scaled)]
-        places = [methods.index(m) + APART * (number - len(signals) / 2 + 0.5) for m in own.method]
-        colour = COLOURS.get(measure, style.GREY)
+        positions = [
+            methods.index(m) + APART * (number - len(signals) / 2 + 0.5) for m in own.method
+        ]
+        colour = style.MEASURE_COLOURS.get(measure, style.GREY)
         if interval:
             low, high = 100 * own[f"{column}_low"], 100 * own[f"{column}_high"]
-            axes.hlines(places, low, high, color=colour, linewidth=1, alpha=0.6)
+            axes.hlines(positions, low, high, color=colour, linewidth=1, alpha=0.6)
         face = "white" if scaled else colour
         axes.plot(
-            factor * own[column], places, "o", color=colour, markerfacecolor=face, markersize=4
+            factor * own[column], positions, "o", color=colour, markerfacecolor=face, markersize=4
         )
 
 
 def _against_uniform(axes: Axes, rows: pd.DataFrame, methods: list[str], name: str) -> None:
     _dots(axes, rows, methods, "against_uniform", interval=True)
     axes.axvline(0, color="black", linewidth=1)
-    # Far outliers are told by the table.
+    # Far outliers are in the table alone.
     axes.set_xlim(left=max(axes.get_xlim()[0], -3.5))
-    axes.set(title=f"budget {name}", xlabel="accuracy less uniform's (points)")
+    axes.set(title=f"target: {name}", xlabel="accuracy minus uniform's (points)")
 
 
 def _cost(axes: Axes, rows: pd.DataFrame, methods: list[str], name: str) -> None:
     _dots(axes, rows, methods, "cost")
-    axes.set(title=f"asked for: {name}", xlabel="cost of the whole network's (%)")
+    axes.set(title=f"target: {name}", xlabel="cost (% of the full network)")
 
 
 def _missed(axes: Axes, rows: pd.DataFrame, methods: list[str], name: str) -> None:
     _dots(axes, rows, methods, "missed")
-    axes.set(title=f"{name} exceeded", xlabel="splits (%)", xlim=(-3, 103))
+    axes.set(title=f"target missed: {name}", xlabel="splits (%)", xlim=(-3, 103))
 
 
 def _gap(axes: Axes, rows: pd.DataFrame, methods: list[str], name: None) -> None:
@@ -104,6 +108,10 @@ def _seconds(axes: Axes, rows: pd.DataFrame, methods: list[str], name: None) -> 
     mean = rows.groupby(["measure", "scaled", "method"], sort=False).seconds.median()
     _dots(axes, mean.reset_index(), methods, "seconds", 1)
     axes.set_xscale("log")
+    low, high = axes.get_xlim()
+    # Whole powers of ten, at least two: the ticks between would overlap.
+    axes.set_xlim(10 ** np.floor(np.log10(low)), 10 ** np.ceil(np.log10(high)))
+    axes.minorticks_off()
     axes.set(title="time for all targets of a split", xlabel="seconds")
 
 
@@ -114,7 +122,7 @@ def _legend(figure: Figure, table: pd.DataFrame) -> None:
             [],
             marker="o",
             linestyle="",
-            color=(c := COLOURS.get(measure, style.GREY)),
+            color=(c := style.MEASURE_COLOURS.get(measure, style.GREY)),
             markerfacecolor="white" if scaled else c,
             label=measure + (", temperatures fitted" if scaled else ""),
         )
@@ -124,7 +132,7 @@ def _legend(figure: Figure, table: pd.DataFrame) -> None:
 
 
 def caption(tables: dict[str, Any]) -> str:
-    """The best method at each budget, and how often drops were exceeded."""
+    """The best method for each budget, and how often target drops are exceeded."""
     table = tables["study"]
     budgets = table[table.target_kind.isin(SHARES)]
     parts = []
@@ -132,13 +140,16 @@ def caption(tables: dict[str, Any]) -> str:
         best = rows.loc[rows.accuracy.idxmax()]
         signal = best.measure + (" scaled" if best.scaled else "")
         asked = label(best.target_kind, target)
-        parts.append(f"at {asked} {best.method} with {signal} ({best.accuracy:.2%})")
-    text = f"Most accurate over {table.splits.max()} splits: {'; '.join(parts)}."
+        parts.append(f"{asked}, {best.method} with {signal} ({best.accuracy:.2%})")
+    text = (
+        "Left of the black line: less accurate than one threshold for all exits on the same split. "
+    )
+    text += f"Most accurate in the mean of {table.splits.max()} splits: {'; '.join(parts)}."
     drops = table[table.target_kind == "drop"].groupby("method").missed.mean()
     if len(drops):
         worst, best = drops.idxmax(), drops.idxmin()
         text += (
-            f" Asked for a drop, {worst} exceeded it in {drops[worst]:.0%} of the splits, {best} in"
-            f" {drops[best]:.0%}."
+            f" A target drop is exceeded most often by {worst} ({drops[worst]:.0%} of the splits),"
+            f" least often by {best} ({drops[best]:.0%})."
         )
     return text

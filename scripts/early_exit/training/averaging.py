@@ -1,4 +1,4 @@
-"""The running average of the weights, and batch norm that fits it."""
+"""Exponential average of the weights, and batch norm statistics for it."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ Tensors = Sequence[torch.Tensor]
 
 
 def running_average(network: nn.Module, decay: float) -> AveragedModel:
-    """An exponential average of the weights over the steps (Polyak and Juditsky 1992).
+    """Exponential average of the weights over the steps (Polyak and Juditsky 1992).
 
-    It forgets faster at first, by (1 + t) / (10 + t) after t steps while that is below ``decay``:
-    or a short training would keep the weights that it began with.
+    The decay after t steps is the smaller of ``decay`` and (1 + t) / (10 + t), so that the initial
+    weights fade also in a short training.
     """
 
     def update(averaged: Tensors, current: Tensors, steps: torch.Tensor) -> None:
@@ -30,11 +30,11 @@ def running_average(network: nn.Module, decay: float) -> AveragedModel:
 def settle_batch_norm(
     network: nn.Module, batches: Iterable[torch.Tensor], kept: Sequence[nn.Module] = ()
 ) -> None:
-    """Take batch norm's statistics anew, as a mean over ``batches``, nothing dropped out.
+    """Recompute batch norm's statistics as a mean over ``batches``, without dropout.
 
-    Those gathered while training belong to other weights (Izmailov et al. 2018, section 3.2). The
-    batches should look as those in training did. What is in the parts ``kept`` stays. The network
-    ends in evaluation mode.
+    Those of training belong to other weights (Izmailov et al. 2018, section 3.2). The batches
+    should be augmented as in training. Statistics in the modules ``kept`` do not change. The
+    network ends in evaluation mode.
     """
     still = {module for part in kept for module in part.modules()}
     norms = [m for m in network.modules() if isinstance(m, _BatchNorm) and m not in still]
@@ -42,7 +42,7 @@ def settle_batch_norm(
     network.eval()
     for norm in norms:
         norm.reset_running_stats()
-        # None: the mean of all batches.
+        # A cumulative mean.
         norm.momentum = None
         norm.train()
     if norms:

@@ -1,4 +1,4 @@
-"""The loop: epochs over the train split, each of them finished or not begun."""
+"""The training loop."""
 
 from __future__ import annotations
 
@@ -15,11 +15,14 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
-from early_exit.datasets import Split
-from early_exit.engine import PRECISIONS, Engine
+from early_exit.datasets.base import Split
 from early_exit.errors import InputError
+from early_exit.inference.engine import PRECISIONS, Engine
 from early_exit.networks import MultiExitNetwork
-from early_exit.networks.checks import check_gradients
+from early_exit.networks.gradients import check_gradients
+from early_exit.networks.heads import run_heads
+from early_exit.structures.inputs import InputSpec
+from early_exit.structures.tree import Structure, moved, rows
 from early_exit.training.augmentation import (
     AUGMENTATIONS,
     crop,
@@ -29,7 +32,14 @@ from early_exit.training.augmentation import (
     turns,
 )
 from early_exit.training.averaging import running_average, settle_batch_norm
-from early_exit.training.checks import check_crop, check_sizes, check_teacher, check_trained
+from early_exit.training.checks import (
+    check_crop,
+    check_no_images,
+    check_sizes,
+    check_teacher,
+    check_trained,
+)
+from early_exit.training.held_out import held_out_accuracy, set_apart
 from early_exit.training.loss import JointLoss, exit_weights, idle
 from early_exit.training.optimizers import one_cycle, optimizer, set_rate
 from early_exit.training.recipe import Recipe
@@ -51,9 +61,10 @@ def train(
     fresh: Collection[int] = (),
     mean: tuple[float, ...] | None = None,
     std: tuple[float, ...] | None = None,
+    images: bool = True,
     teacher: MultiExitNetwork | None = None,
 ) -> pd.DataFrame:
-    """Train in place; deterministic for a seed on the CPU, and a number of threads.
+    """Train in place. Deterministic on the CPU for a seed and a number of threads.
 
     Parameters
     ----------
@@ -64,55 +75,58 @@ def train(
     device
         ``cpu`` or ``cuda``.
     saved
-        Where the state is kept after each epoch, and gone on from. It stays when training is done:
-        remove it once the result is safe.
+        File of the state after each epoch, from which training resumes. It is kept at the end:
+        remove it once the result is saved.
     fresh
-        Heads, from 0, without weights from elsewhere: under ``freeze_backbone`` they are trained,
-        the last one too.
-    mean, std
-        Of each channel, as :class:`~early_exit.engine.Engine` has it.
+        Heads, from 0, with new weights: under ``freeze_backbone`` they are trained, also the final
+        one.
+    mean, std, images
+        See :class:`~early_exit.inference.engine.Engine`.
     teacher
         A trained network for as many classes, from which the exits learn instead of the labels. It
-        is put into the recipe's precision in place.
+        is converted to the recipe's precision in place.
 
     Returns
     -------
     pandas.DataFrame
-        A row an epoch: ``epoch``, ``loss``, ``accuracy_1`` .. ``accuracy_K`` (on the train split,
-        as augmented, while training) and ``seconds``.
+        A row per epoch: ``epoch``, ``loss``, ``accuracy_1`` .. ``accuracy_K`` (on the augmented
+        train split, during training) and ``seconds``; with ``held_out``, the accuracy on those
+        samples after the epoch (``held_out_1`` .. ``held_out_K``, ``held_out_samples``).
 
     Raises
     ------
     InputError
-        If the weights do not fit the exits, the recipe not the pictures, the split is smaller than
-        2, the device is not there, a head would not be trained, weights that are tied make no
-        symmetry, or the loss diverges.
+        If the weights do not fit the exits or the recipe does not fit the images, the split has
+        fewer than 2 samples, the device is missing, a head would not be trained, tied weights do
+        not make the network symmetric, or the loss diverges.
     """
+    data, held = set_apart(data, recipe.held_out, seed)
     if len(data) < 2:
-        raise InputError(f"training: {len(data)} samples; give the train split 2 at least")
+        raise InputError(f"training: {len(data)} samples", "give the train split at least 2")
     if device == "cuda" and not torch.cuda.is_available():
-        raise InputError("training.device: no CUDA device is there; set it to cpu")
-    shape = list(data.images.shape[1:])
-    check_sizes(recipe, shape[1:])
+        raise InputError("training.device: no CUDA device", "set it to cpu")
+    spec = _spec(data, recipe, images)
     weights = exit_weights(recipe.exit_weights, len(network.heads))
     kept = _backbone(network, fresh) if recipe.freeze_backbone else []
     for part in kept:
         part.requires_grad_(False)
     check_trained(network, weights)
-    check_gradients(network, weights, shape)
+    # The check runs on the CPU, which may not support the GPU's precision.
+    precision = recipe.precision if device == "cpu" else "fp32"
+    check_gradients(network, weights, spec, PRECISIONS[precision])
     if recipe.crop:
-        check_crop(network, weights, recipe.crop, shape[0])
+        check_crop(network, weights, recipe.crop, spec.shape[0])
     if teacher:
-        check_teacher(recipe, teacher, shape[0])
-    engine = Engine(device, mean=mean, std=std)
-    symmetry = _symmetry(network, recipe, shape) if recipe.mirror_symmetric else None
+        check_teacher(recipe, teacher, spec)
+    engine = Engine(device, mean=mean, std=std, images=images)
+    symmetry = _symmetry(network, recipe, list(spec.shape)) if recipe.mirror_symmetric else None
     if recipe.whitening:
-        whiten(network, data.images, engine, recipe.mirror_symmetric)
-    training = _Training(network, data, recipe, seed, engine, kept, teacher, symmetry)
+        whiten(network, data.inputs, engine, recipe.mirror_symmetric)
+    training = _Training(network, data, recipe, seed, engine, kept, teacher, symmetry, held)
     found = saved.load() if saved else None
     if found:
         training.restore(found)
-        LOGGER.info("Going on after epoch %d of %d", len(training.log), recipe.epochs)
+        LOGGER.info("Resuming after epoch %d of %d", len(training.log), recipe.epochs)
     with training.progress() as bar, _scaled_dropout(network, recipe.dropout_scale):
         while len(training.log) < recipe.epochs:
             training.epoch(bar)
@@ -122,14 +136,24 @@ def train(
     return pd.DataFrame(training.log)
 
 
+def _spec(data: Split, recipe: Recipe, images: bool) -> InputSpec:
+    """What the network takes, once the recipe is checked to suit it."""
+    if not images:
+        check_no_images(recipe)
+        return InputSpec.of_samples(data.inputs)
+    spec = InputSpec.of(data.inputs.shape[1:])
+    check_sizes(recipe, spec.shape[1:])
+    return spec
+
+
 def _backbone(network: MultiExitNetwork, fresh: Collection[int]) -> list[nn.Module]:
-    """The stages, and the final head if it does not start afresh: the network without exits."""
+    """The network without early exits: the stages, and the final head unless it is new."""
     last = len(network.heads) - 1
     return [*network.stages, *([] if last in fresh else [network.heads[last]])]
 
 
 def _symmetry(network: MultiExitNetwork, recipe: Recipe, shape: list[int]) -> MirrorSymmetry:
-    """Ties the weights, which must do for pictures of every size."""
+    """Tie the weights, once the symmetry is checked for all image sizes."""
     check_symmetric(network, shape)
     if recipe.crop:
         check_symmetric(network, [shape[0], recipe.crop, recipe.crop])
@@ -137,10 +161,10 @@ def _symmetry(network: MultiExitNetwork, recipe: Recipe, shape: list[int]) -> Mi
 
 
 class _Training:
-    """What training changes, and one epoch of it.
+    """State of a training run, and its epochs.
 
-    An epoch's randomness comes from the seed and the epoch's number alone, so that it is the same
-    whether or not training was broken off before it.
+    An epoch's randomness depends only on the seed and its number, so a resumed training equals an
+    uninterrupted one.
     """
 
     def __init__(
@@ -153,12 +177,13 @@ class _Training:
         kept: Collection[nn.Module] = (),
         teacher: MultiExitNetwork | None = None,
         symmetry: MirrorSymmetry | None = None,
+        held: Split | None = None,
     ) -> None:
-        self.symmetry = symmetry
+        self.symmetry, self.held = symmetry, held
         self.recipe, self.seed, self.engine, self.kept = recipe, seed, engine, kept
         self.weights = exit_weights(recipe.exit_weights, len(network.heads))
         self.network = engine.ready(network)
-        self.images = data.images.to(engine.device)
+        self.inputs = moved(data.inputs, engine.device)
         self.labels = data.labels.to(engine.device)
         self.steps = max(1, len(data) // recipe.batch_size)
         self.optimizer = optimizer(recipe.optimizer, network, recipe.weight_decay)
@@ -169,7 +194,7 @@ class _Training:
         self.log: list[dict[str, float]] = []
 
     def state(self) -> dict[str, Any]:
-        """All that the next epochs depend on."""
+        """State that the next epochs depend on."""
         return {
             "network": self.network.state_dict(),
             "optimizer": self.optimizer.state_dict(),
@@ -178,7 +203,7 @@ class _Training:
         }
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Put :meth:`state` back."""
+        """Restore a result of :meth:`state`."""
         self.network.load_state_dict(state["network"])
         self.optimizer.load_state_dict(state["optimizer"])
         if self.average:
@@ -186,15 +211,15 @@ class _Training:
         self.log = list(state["log"])
 
     def progress(self) -> tqdm:
-        """A bar of steps, with the time left."""
+        """Progress bar over all steps."""
         done, total = len(self.log) * self.steps, self.recipe.epochs * self.steps
         return tqdm(total=total, initial=done, desc="training", unit="step", disable=None)
 
     def epoch(self, bar: tqdm) -> None:
-        """One pass over the train split, and a row in the log."""
+        """Train for one epoch, and add its row to the log."""
         start = time.perf_counter()
         number = len(self.log) + 1
-        generator = self._sow(number)
+        generator = self._seeded(number)
         rates, loss_of = self._phase(number)
         still = idle(self.network, loss_of.weights)
         samples = len(self.labels)
@@ -204,18 +229,18 @@ class _Training:
         correct = torch.zeros(len(self.weights), device=order.device)
         self.network.train()
         for part in self.kept:
-            # Batch norm's statistics stay, too, and nothing is dropped out.
+            # Freezes batch norm's statistics, and disables dropout.
             part.eval()
         for rate, chunk in zip(rates, order.tensor_split(self.steps), strict=True):
-            images, own = self._augmented(number, chunk, mirrored, generator)
-            loss, right = self._step(images, self.labels[chunk], own, rate, loss_of, still)
+            inputs, own = self._augmented(number, chunk, mirrored, generator)
+            loss, correct_of = self._step(inputs, self.labels[chunk], own, rate, loss_of, still)
             total += loss * len(chunk)
-            correct += right
+            correct += correct_of
             bar.update()
         self._note(number, float(total) / samples, correct / samples, start, bar)
 
     def finish(self) -> None:
-        """The average's weights, where there is one, and tied; evaluation mode, on the CPU."""
+        """Take the averaged and tied weights, if any; move to the CPU, in evaluation mode."""
         if self.average:
             self.network.load_state_dict(self.average.module.state_dict())
             settle_batch_norm(self.network, self._as_trained(), self.kept)
@@ -223,72 +248,74 @@ class _Training:
             self.symmetry.tie()
         self.network.eval().to("cpu")
 
-    def _as_trained(self) -> Iterator[torch.Tensor]:
-        """The train split once more, augmented as in an epoch after the last.
+    def _as_trained(self) -> Iterator[Structure]:
+        """The train split, augmented as in an epoch after the last.
 
-        Weights go with the statistics that they were trained under: with those of pictures that no
-        black has moved into, networks lost one to two points of accuracy.
+        With statistics of images without augmentation, networks lost one to two points of accuracy.
         """
         number = self.recipe.epochs + 1
-        generator, mirrored = self._sow(number), self._mirrored(number)
+        generator, mirrored = self._seeded(number), self._mirrored(number)
         order = torch.arange(len(self.labels), device=self.labels.device)
         for chunk in order.tensor_split(self.steps):
-            images, _ = self._augmented(number, chunk, mirrored, generator)
-            yield self.engine.pictures(images)
+            inputs, _ = self._augmented(number, chunk, mirrored, generator)
+            yield self.engine.prepare(inputs)
 
-    def _sow(self, number: int) -> torch.Generator:
-        """Seed dropout, and give the generator of the order and the augmentation."""
+    def _seeded(self, number: int) -> torch.Generator:
+        """Seed dropout, and return the generator for order and augmentation."""
         first, second = np.random.SeedSequence([self.seed, number]).generate_state(2, np.uint64)
         torch.manual_seed(int(first))
         return torch.Generator().manual_seed(int(second))
 
     def _mirrored(self, number: int) -> torch.Tensor:
-        """Whose turn it is to be mirrored in an epoch."""
+        """Images to flip in an epoch."""
         return turns(len(self.labels), number, torch.Generator().manual_seed(self.seed))
 
     def _phase(self, number: int) -> tuple[list[float], JointLoss]:
-        """The rate at each step of an epoch, and its loss: the backbone's, or the joint one."""
+        """Learning rates of an epoch's steps, and its loss: the final exit's, or the joint one."""
         recipe = self.recipe
-        alone = number <= recipe.backbone_epochs
-        before = 0 if alone else recipe.backbone_epochs
-        epochs = recipe.backbone_epochs if alone else recipe.epochs - recipe.backbone_epochs
+        of_backbone = number <= recipe.backbone_epochs
+        before = 0 if of_backbone else recipe.backbone_epochs
+        epochs = recipe.backbone_epochs if of_backbone else recipe.epochs - recipe.backbone_epochs
         final = (0.0,) * (len(self.weights) - 1) + (1.0,)
         first = (number - 1 - before) * self.steps
         rates = [
             recipe.learning_rate * one_cycle(first + step, epochs * self.steps)
             for step in range(self.steps)
         ]
-        weights = final if alone else self.weights
+        weights = final if of_backbone else self.weights
         return rates, JointLoss(weights, recipe.label_smoothing, recipe.distillation)
 
     def _step(
         self,
-        images: torch.Tensor,
+        inputs: Structure,
         labels: torch.Tensor,
         own: torch.Tensor | None,
         rate: float,
         loss_of: JointLoss,
         still: Collection[nn.Parameter],
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """One step: its loss, and the samples that each exit got right; what is ``still`` stays.
+        """Take one step; its loss, and the number of correct samples of each exit.
 
-        ``own`` is what :func:`cut_mix` has left of each picture, whose label is right even so.
+        Parameters in ``still`` do not change. ``own`` is the uncovered share of each image after
+        :func:`cut_mix`; its label counts as correct.
         """
         reduced = self.recipe.precision != "fp32"
         with torch.autocast(self.engine.device, PRECISIONS[self.recipe.precision], enabled=reduced):
-            logits = self.network(self.engine.pictures(images))
+            outputs = run_heads(self.network, self.engine.prepare(inputs))
+        logits = torch.stack([one.logits for one in outputs], dim=1)
         if self.teacher:
-            loss = loss_of.taught(logits, self.teacher(images))
+            loss = loss_of.taught(logits, self.teacher(inputs))
         else:
             goal = labels if own is None else mixed_labels(labels, own, logits.shape[2])
             loss = loss_of(logits, goal)
+        loss = loss + loss_of.of_confidences(outputs, labels)
         set_rate(self.optimizer, rate)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         if self.symmetry:
             self.symmetry.tie_gradients()
         for parameter in still:
-            # Its gradient is 0; with none it is let alone, and does not decay.
+            # With a gradient of 0 it would still decay.
             parameter.grad = None
         self.optimizer.step()
         if self.average:
@@ -297,11 +324,16 @@ class _Training:
 
     def _augmented(
         self, number: int, chunk: torch.Tensor, mirrored: torch.Tensor, generator: torch.Generator
-    ) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """The pictures of a batch in an epoch, by the recipe; what is left of each if mixed."""
+    ) -> tuple[Structure, torch.Tensor | None]:
+        """Augmented images of a batch, and the uncovered share of each if they are mixed.
+
+        Other inputs are not changed.
+        """
         recipe = self.recipe
+        if not self.engine.images:
+            return rows(self.inputs, chunk), None
         augment = AUGMENTATIONS[recipe.augmentation]
-        images = augment(self.images[chunk], recipe.translate, mirrored[chunk.cpu()], generator)
+        images = augment(self.inputs[chunk], recipe.translate, mirrored[chunk.cpu()], generator)
         if recipe.cutout:
             images = cut_out(images, recipe.cutout, generator)
         if number <= recipe.crop_epochs:
@@ -311,30 +343,36 @@ class _Training:
         return images, None
 
     def _shape(self, number: int) -> tuple[int, int]:
-        """Height and width of the pictures in an epoch."""
-        side, whole = self.recipe.crop, self.images.shape[2:]
-        return (side, side) if number <= self.recipe.crop_epochs else (whole[0], whole[1])
+        """Height and width of the images in an epoch; of other inputs (1, 1)."""
+        side, full = self.recipe.crop, self.inputs.shape[2:] if self.engine.images else (1, 1)
+        return (side, side) if number <= self.recipe.crop_epochs else (full[0], full[1])
 
     def _note(
         self, number: int, loss: float, accuracy: torch.Tensor, start: float, bar: tqdm
     ) -> None:
         if not loss < float("inf"):
             raise InputError(
-                f"training: the loss became {loss} in epoch {number}; lower training.learning_rate"
+                f"training: the loss became {loss} in epoch {number}",
+                "lower training.learning_rate",
             )
         shares = {f"accuracy_{k}": share for k, share in enumerate(accuracy.tolist(), 1)}
+        size = self.recipe.batch_size
+        measured = (
+            held_out_accuracy(self.network, self.held, size, self.engine) if self.held else {}
+        )
         seconds = time.perf_counter() - start
-        self.log.append({"epoch": number, "loss": loss, **shares, "seconds": seconds})
+        row = {"epoch": number, "loss": loss, **shares, **measured, "seconds": seconds}
+        self.log.append(row)
         exits = " ".join(f"{share:.3f}" for share in shares.values())
-        left = self._seconds_left(number)
+        remaining = self._seconds_left(number)
         bar.set_postfix_str(f"loss {loss:.3f}, accuracy {exits}")
         LOGGER.info(
             "Epoch %d of %d: loss %.4f, accuracy %s; %.0f s, about %.0f min left",
-            *(number, self.recipe.epochs, loss, exits, seconds, left / 60),
+            *(number, self.recipe.epochs, loss, exits, seconds, remaining / 60),
         )
 
     def _seconds_left(self, number: int) -> float:
-        """After an epoch: the others take as long by the pixel as those behind."""
+        """Estimate of the remaining time after an epoch, by the number of pixels."""
         pixels = [np.prod(self._shape(epoch)) for epoch in range(1, self.recipe.epochs + 1)]
         spent = sum(row["seconds"] for row in self.log)
         return spent * sum(pixels[number:]) / sum(pixels[:number])
@@ -342,7 +380,7 @@ class _Training:
 
 @contextmanager
 def _scaled_dropout(network: nn.Module, scale: float) -> Iterator[None]:
-    """Multiply the dropout probabilities for a while."""
+    """Scale the dropout probabilities within the block."""
     dropouts = [m for m in network.modules() if isinstance(m, nn.modules.dropout._DropoutNd)]
     before = [dropout.p for dropout in dropouts]
     for dropout in dropouts:

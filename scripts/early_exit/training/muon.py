@@ -1,4 +1,4 @@
-"""Muon: each hidden layer's step is orthogonal, so that no direction of it is left behind."""
+"""Muon: an optimizer with orthogonalised steps of hidden layers."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ import torch
 from torch import nn
 from torch.nn.modules.conv import _ConvNd
 
-# Of the quintic that brings all singular values near 1 fast, and how often it is applied: in five
-# rounds they come to lie between 0.7 and 1.2 (Jordan et al. 2024).
+# Coefficients of the quintic iteration, and its rounds: five bring all singular values to between
+# 0.7 and 1.2 (Jordan et al. 2024).
 QUINTIC = (3.4445, -4.7750, 2.0315)
 ROUNDS = 5
-# How far a weight turns at a rate: so a rate that suits gradient descent suits what is turned, too.
+# Step size relative to the weight norm, so that learning rates of SGD transfer.
 TURN = 0.25
 
 
 class Muon(torch.optim.Optimizer):
-    """Gradient descent with Nesterov's momentum; groups with ``turned`` step as Muon does.
+    """SGD with Nesterov momentum; groups with ``turned`` take Muon's steps.
 
-    There a weight (out, ...) is a matrix, and the step is its momentum orthogonalised (Jordan et
-    al. 2024), a quarter of ``lr`` times as long as the weight, which then gets its length back, as
-    in the networks that learn CIFAR-10 fastest. So the rate says how far a layer turns, whatever
-    its size, and nothing need decay.
+    There a weight (out, ...) is a matrix, and its step is the orthogonalised momentum (Jordan et
+    al. 2024), with a norm of ``lr`` / 4 times that of the weight. The weight's norm is then
+    restored. So the rate is an angle independent of the layer's size, and no weight decay is
+    needed.
 
-    PyTorch's own Muon takes matrices only, and works in bf16, which most processors emulate.
+    PyTorch's own Muon takes matrices only, and works in bf16, which most CPUs emulate.
     """
 
     def __init__(self, groups: Iterable[dict[str, Any]], momentum: float) -> None:
@@ -34,7 +34,7 @@ class Muon(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:
-        """Change each parameter that has a gradient."""
+        """Update each parameter that has a gradient."""
         for group in self.param_groups:
             for weight in group["params"]:
                 if weight.grad is None:
@@ -46,7 +46,7 @@ class Muon(torch.optim.Optimizer):
                     weight.add_(self._direction(weight, gradient), alpha=-group["lr"])
 
     def _direction(self, weight: torch.Tensor, gradient: torch.Tensor) -> torch.Tensor:
-        """Where Nesterov's momentum points."""
+        """Direction of Nesterov momentum; updates the momentum."""
         state = self.state[weight]
         if not state:
             state["momentum"] = torch.zeros_like(weight)
@@ -55,7 +55,7 @@ class Muon(torch.optim.Optimizer):
 
 
 def _turn(weight: torch.Tensor, direction: torch.Tensor, rate: float) -> None:
-    """Go ``rate`` of the weight's length against the direction, orthogonalised; keep the length."""
+    """Step against the orthogonalised direction, by ``rate`` of its norm, which is kept."""
     length = weight.norm()
     step = orthogonalised(direction.flatten(1)).view_as(direction)
     weight.sub_(step * (rate * length / (step.norm() + 1e-12)))
@@ -63,7 +63,7 @@ def _turn(weight: torch.Tensor, direction: torch.Tensor, rate: float) -> None:
 
 
 def orthogonalised(matrix: torch.Tensor) -> torch.Tensor:
-    """A matrix of the same singular vectors, and singular values near 1 (Newton and Schulz)."""
+    """Matrix with the same singular vectors, and singular values near 1 (Newton-Schulz)."""
     a, b, c = QUINTIC
     wide = matrix.shape[0] <= matrix.shape[1]
     x = matrix if wide else matrix.T
@@ -75,10 +75,10 @@ def orthogonalised(matrix: torch.Tensor) -> torch.Tensor:
 
 
 def hidden_weights(network: nn.Module) -> set[nn.Parameter]:
-    """The convolutions between features: not the first, which sees pictures, nor those of logits.
+    """Weights of the convolutions from features to features, without the first and the heads' last.
 
-    No linear layers: one that no normalisation follows wants to choose its length. And none that
-    begins at zero, since a length of zero would stay.
+    Linear layers are excluded: without normalisation after them their norm matters. So are weights
+    that start at zero, whose norm would stay zero.
     """
     layers = [m.weight for m in network.modules() if isinstance(m, _ConvNd)]
     convolutions = [weight for weight in layers if weight.any()]

@@ -1,4 +1,4 @@
-"""The optimizers by name, and the rate at each step."""
+"""Optimizers by name, and the learning rate schedule."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from torch import nn
 from early_exit.training.muon import Muon, hidden_weights
 
 MOMENTUM = 0.9
-# One cycle (Smith and Topin 2018) as PyTorch's OneCycleLR shapes it: from 1/25 of the peak up in
-# three tenths of the steps, then down to 1/250,000; both by a cosine.
+# One cycle (Smith and Topin 2018) with the defaults of PyTorch's OneCycleLR: from 1/25 of the peak
+# up in three tenths of the steps, then down to 1/250,000, along cosines.
 RISE = 0.3
 FIRST, LAST = 1 / 25, 1 / 250_000
 
@@ -24,12 +24,12 @@ def adamw(groups: list[dict[str, Any]], network: nn.Module) -> torch.optim.Optim
 
 
 def sgd(groups: list[dict[str, Any]], network: nn.Module) -> torch.optim.Optimizer:
-    """Gradient descent with Nesterov's momentum (Sutskever et al. 2013)."""
+    """SGD with Nesterov momentum (Sutskever et al. 2013)."""
     return torch.optim.SGD(groups, lr=0.0, momentum=MOMENTUM, nesterov=True)
 
 
 def muon(groups: list[dict[str, Any]], network: nn.Module) -> torch.optim.Optimizer:
-    """Muon for the convolutions between features (Jordan et al. 2024), else :func:`sgd`."""
+    """Muon for convolutions from features to features (Jordan et al. 2024), otherwise SGD."""
     hidden = hidden_weights(network)
     decaying, others = groups
     turned = [p for p in decaying["params"] if p in hidden]
@@ -46,9 +46,9 @@ OPTIMIZERS: dict[str, Callable[[list[dict[str, Any]], nn.Module], torch.optim.Op
 
 
 def optimizer(name: str, network: nn.Module, weight_decay: float) -> torch.optim.Optimizer:
-    """An optimizer of what is trained; parameters of one dimension, such as biases, don't decay.
+    """Optimizer of the parameters with ``requires_grad``. Those of one dimension do not decay.
 
-    Its rate is 0 until :func:`set_rate`.
+    Its learning rate is 0 until :func:`set_rate`.
     """
     parameters = [p for p in network.parameters() if p.requires_grad]
     groups = [
@@ -59,13 +59,13 @@ def optimizer(name: str, network: nn.Module, weight_decay: float) -> torch.optim
 
 
 def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
-    """Give all parameters the rate."""
+    """Set the learning rate of all parameters."""
     for group in optimizer.param_groups:
         group["lr"] = rate
 
 
 def one_cycle(step: int, steps: int) -> float:
-    """The rate of step 0 .. ``steps`` - 1, as a share of the peak, which a single step has."""
+    """Learning rate at step 0 .. ``steps`` - 1, as a share of the peak; 1 for a single step."""
     if steps == 1:
         return 1.0
     top = RISE * steps - 1

@@ -1,4 +1,4 @@
-"""The state of unfinished training, kept in a file, so that a kill costs one epoch at most."""
+"""State of unfinished training in a file: an interruption costs at most one epoch."""
 
 from __future__ import annotations
 
@@ -11,48 +11,48 @@ from typing import Any
 
 import torch
 
-from early_exit.files import replacing
+from early_exit.io.files import replacing
 
 LOGGER = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class SavedState:
-    """A file for the state after the last finished epoch.
+    """File of the state after the last finished epoch.
 
     Attributes
     ----------
     path
-        Where it is; there only while training is unfinished.
-    identity
-        What decides the result: data, network, recipe, seed, code. A state of another identity is
-        not gone on from.
+        Path of the file; it exists only while training is unfinished.
+    provenance
+        Data, network, recipe, seed and code, which determine the result. A state of another
+        provenance is ignored.
     """
 
     path: Path
-    identity: dict[str, Any]
+    provenance: dict[str, Any]
 
     def save(self, state: dict[str, Any]) -> None:
-        """Replace the file; a kill while writing leaves the one before."""
+        """Replace the file atomically."""
         content = io.BytesIO()
         torch.save({"identity": self._text(), "state": state}, content)
-        # Not by its own writer, whose errors are not the system's.
+        # torch.save to a path does not raise OSError.
         with replacing(self.path) as temporary:
             temporary.write_bytes(content.getbuffer())
 
     def load(self) -> dict[str, Any] | None:
-        """What :meth:`save` wrote, if it is there, whole, and of this identity."""
+        """The saved state, or ``None`` if it is missing, damaged or of another provenance."""
         if not self.path.exists():
             return None
         try:
             found = torch.load(self.path, map_location="cpu", weights_only=True)
-            identity, state = found["identity"], found["state"]
-        # What a damaged file makes the reader raise is not one type.
+            provenance, state = found["identity"], found["state"]
+        # A damaged file can make the reader raise anything.
         except Exception as error:
             reason = repr(error)[:120]
             LOGGER.warning("%s is damaged (%s): training starts over", self.path, reason)
             return None
-        if identity != self._text():
+        if provenance != self._text():
             LOGGER.warning(
                 "%s is of another recipe, data set, seed or code: training starts over", self.path
             )
@@ -60,8 +60,8 @@ class SavedState:
         return state
 
     def remove(self) -> None:
-        """Training is finished."""
+        """Delete the file, once training is finished."""
         self.path.unlink(missing_ok=True)
 
     def _text(self) -> str:
-        return json.dumps(self.identity, sort_keys=True)
+        return json.dumps(self.provenance, sort_keys=True)

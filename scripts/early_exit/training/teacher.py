@@ -1,4 +1,4 @@
-"""The teacher: a trained network, whose final exit says what every exit should say."""
+"""Distillation from a teacher: a trained network whose final exit is the target."""
 
 from __future__ import annotations
 
@@ -6,41 +6,46 @@ import math
 
 import torch
 
-from early_exit.engine import Engine
+from early_exit.inference.engine import Engine
 from early_exit.networks import MultiExitNetwork
+from early_exit.networks.heads import is_cascade, output
+from early_exit.structures.tree import Structure
 from early_exit.training.loss import softened
 
 
 class Teacher:
-    """What a trained network says of pictures, as they come after augmentation.
+    """Predictions of a trained network for augmented images.
 
-    It sees what the student sees, so that it can be wrong about a picture and still be worth
-    listening to (Beyer et al. 2022, section 3). Of a picture and its mirror image it gives the
-    mean, which is right more often than either; its student needs one look.
+    It takes the same augmented images as the student (Beyer et al. 2022, section 3). With
+    ``mirrored`` it predicts the mean over an image and its mirror image, which is more accurate
+    than either.
 
     Attributes
     ----------
     network
-        Its stages and final head are run, in the engine's precision; nothing in it is trained.
+        Its stages and final head run in the engine's precision; it is not trained.
     engine
-        Where it runs.
+        Device, precision and normalisation.
     mirrored
-        Whether mirror images count, which they do where the student is shown them.
+        Whether to average over mirror images, as for a student that is trained on them.
     """
 
     def __init__(self, network: MultiExitNetwork, engine: Engine, mirrored: bool) -> None:
         self.network, self.engine, self.mirrored = engine.ready(network), engine, mirrored
 
     @torch.no_grad()
-    def __call__(self, images: torch.Tensor) -> torch.Tensor:
-        """Softened log-probabilities (N, C) of pictures (N, channels, height, width), uint8."""
-        said = self._said(images)
+    def __call__(self, inputs: Structure) -> torch.Tensor:
+        """Softened log-probabilities (N, C) for images, uint8, or other inputs of a data set."""
+        predicted = self._predicted(inputs)
         if self.mirrored:
-            said = torch.logaddexp(said, self._said(images.flip(3))) - math.log(2)
-        return said
+            predicted = torch.logaddexp(predicted, self._predicted(inputs.flip(3))) - math.log(2)
+        return predicted
 
-    def _said(self, images: torch.Tensor) -> torch.Tensor:
-        features = self.engine.pictures(images)
+    def _predicted(self, inputs: Structure) -> torch.Tensor:
+        prepared = self.engine.prepare(inputs)
+        if is_cascade(self.network):
+            return softened(self.network(prepared)[:, -1])
+        features = prepared
         for stage in self.network.stages:
             features = stage(features)
-        return softened(self.network.heads[-1](features))
+        return softened(output(self.network.heads[-1](features)).logits)

@@ -1,1 +1,0 @@
-"""What is copied into an export: files that stand alone, without this project or torch."""

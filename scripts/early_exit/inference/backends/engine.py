@@ -1,0 +1,121 @@
+"""Engine of a network whose parts a runtime other than torch runs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from early_exit.config.runtimes import check_pair
+from early_exit.errors import InputError, reason_of
+from early_exit.inference.backends.graph_file import read_graphs_file
+from early_exit.inference.backends.network import GraphNetwork
+from early_exit.inference.engine import Engine
+from early_exit.networks import MultiExitNetwork
+from early_exit.structures.inputs import InputSpec
+
+
+@dataclass(frozen=True)
+class GraphEngine(Engine):
+    """:class:`early_exit.inference.engine.Engine` of onnxruntime or OpenVINO, on the CPU.
+
+    Features are contiguous between parts, and in fp32, whatever a graph computes in.
+
+    Attributes
+    ----------
+    precision
+        ``fp32``, ``bf16`` or ``int8``, as far as the backend has it.
+    backend
+        ``onnxruntime`` or ``openvino``.
+    graphs
+        The list of graphs, ``graphs.json``: of quantized ones for ``int8``.
+    spec
+        What the network takes.
+    threads
+        Threads of a graph.
+
+    Raises
+    ------
+    InputError
+        If the backend lacks the precision, or is not installed.
+    """
+
+    memory_format: str = "contiguous"
+    backend: str = "onnxruntime"
+    graphs: Path = Path("graphs.json")
+    spec: InputSpec = field(default_factory=InputSpec)
+    threads: int = 1
+
+    def __post_init__(self) -> None:
+        check_pair(self.backend, self.precision, self.device, "inference")
+        self._module()
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Dtype of inputs and of features between parts."""
+        return torch.float32
+
+    def ready(self, network: MultiExitNetwork) -> MultiExitNetwork:
+        """The network with a graph in the place of each part; unlike under torch, another object.
+
+        One whose parts are graphs is returned as it is.
+
+        Raises
+        ------
+        InputError
+            If a graph is missing or damaged, or the runtime cannot load it.
+        """
+        if isinstance(network, GraphNetwork):
+            return network
+        content = read_graphs_file(self.graphs)
+        files = {
+            kind: [self.graphs.parent / name for name in content[kind]]
+            for kind in ("stages", "heads")
+        }
+        if len(files["stages"]) != len(network.stages):
+            raise InputError(
+                f"{self.graphs}: graphs of {len(files['stages'])} stages, the network has"
+                f" {len(network.stages)}",
+                f"delete {self.graphs} and run again",
+            )
+        load = partial(self._load, self._module())
+        return GraphNetwork(network, self.spec, files["stages"], files["heads"], load)
+
+    def _load(self, module: Any, path: Path) -> Any:
+        try:
+            return module.Graph(path, self.precision, self.threads)
+        # Each runtime has types of its own.
+        except Exception as error:
+            raise InputError(
+                f"{path}: {self.backend} cannot load it in {self.precision} ({reason_of(error)})",
+                "choose another inference.backend",
+            ) from error
+
+    def _module(self) -> Any:
+        return backend_module(self.backend)
+
+
+def backend_module(backend: str) -> Any:
+    """The module of a backend.
+
+    Raises
+    ------
+    InputError
+        If its runtime is not installed.
+    """
+    # Written out, so that the fingerprint of a job's code has them.
+    try:
+        if backend == "openvino":
+            from early_exit.inference.backends import openvino
+
+            return openvino
+        from early_exit.inference.backends import onnxruntime
+    except ModuleNotFoundError as error:
+        raise InputError(
+            f"inference.backend: {backend} needs {error.name}, which is not installed",
+            "run pip install '.[runtime]' in the project's folder, or set it to torch",
+        ) from error
+    return onnxruntime

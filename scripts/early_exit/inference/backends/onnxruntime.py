@@ -1,0 +1,93 @@
+"""Graphs run by onnxruntime, on the memory of torch's tensors."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import torch
+
+from early_exit.inference.backends.tensors import DTYPES, FromNumbers, first_batched
+
+NUMPY = {
+    "tensor(float)": np.float32,
+    "tensor(int64)": np.int64,
+    "tensor(int32)": np.int32,
+    "tensor(bool)": np.bool_,
+}
+# Warnings of the library concern those who make graphs.
+ERRORS = 3
+
+
+class Graph:
+    """A graph as a function of tensors, without copies of inputs, or of outputs of known shape.
+
+    Parameters
+    ----------
+    path
+        The ONNX file.
+    precision
+        Ignored: the graph itself is in fp32, or quantized.
+    threads
+        Threads within an operator.
+    """
+
+    def __init__(self, path: Path, precision: str, threads: int) -> None:
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.log_severity_level = ERRORS
+        # Each graph has threads of its own; idle ones that spin would slow the others down.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        # All weights are in the graph's file; others, which nothing checks, are not read.
+        options.add_session_config_entry(
+            "session.model_external_initializers_file_folder_path", os.devnull
+        )
+        self.session = onnxruntime.InferenceSession(
+            path.read_bytes(), options, ["CPUExecutionProvider"]
+        )
+        self.binding = self.session.io_binding()
+        inputs = self.session.get_inputs()
+        self.inputs = [(one.name, NUMPY[one.type]) for one in inputs]
+        self.chosen = FromNumbers([one.name for one in inputs])
+        # Position of an argument that has the batch.
+        self.batched = first_batched([_is_batched(one.shape) for one in inputs])
+        self.outputs = [
+            (one.name, NUMPY[one.type], _sizes(one.shape)) for one in self.session.get_outputs()
+        ]
+
+    def __call__(self, given: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+        """Outputs of the graph for tensors in the order of the part's arguments."""
+        # Named, so that the memory is there while the graph runs.
+        arguments = [one.contiguous() for one in self.chosen(given)]
+        for (name, dtype), one in zip(self.inputs, arguments, strict=True):
+            self.binding.bind_input(name, "cpu", 0, dtype, tuple(one.shape), one.data_ptr())
+        count = None if self.batched is None else len(arguments[self.batched])
+        found: list[torch.Tensor | None] = []
+        for name, dtype, sizes in self.outputs:
+            if sizes is None or count is None:
+                self.binding.bind_output(name, "cpu")
+                found.append(None)
+                continue
+            own = torch.empty((count, *sizes), dtype=DTYPES[np.dtype(dtype)])
+            self.binding.bind_output(name, "cpu", 0, dtype, tuple(own.shape), own.data_ptr())
+            found.append(own)
+        self.session.run_with_iobinding(self.binding)
+        if all(one is not None for one in found):
+            return found
+        copied = self.binding.copy_outputs_to_cpu()
+        pairs = zip(found, copied, strict=True)
+        return [torch.from_numpy(own) if one is None else one for one, own in pairs]
+
+
+def _is_batched(shape: Sequence[int | str | None]) -> bool:
+    """Whether the first axis is the batch, whose length is not known."""
+    return bool(shape) and not isinstance(shape[0], int)
+
+
+def _sizes(shape: Sequence[int | str | None]) -> tuple[int, ...] | None:
+    """Sizes of all axes but the batch, the first; ``None`` if one is not known or there is none."""
+    known = all(isinstance(one, int) for one in shape[1:])
+    return tuple(shape[1:]) if _is_batched(shape) and known else None

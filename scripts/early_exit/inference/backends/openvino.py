@@ -1,0 +1,110 @@
+"""Graphs run by OpenVINO, on the memory of torch's tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import openvino
+import torch
+
+from early_exit.inference.backends.tensors import DTYPES, FromNumbers, first_batched
+
+# Types of what is not quantized.
+HINTS = {"fp32": "f32", "bf16": "bf16", "int8": "f32"}
+
+
+class Graph:
+    """A graph as a function of tensors, without copies of inputs, or of outputs of known shape.
+
+    It is compiled for batches of any size, and again for batches of one, which are a third faster
+    so.
+
+    Parameters
+    ----------
+    path
+        The ONNX file.
+    precision
+        ``fp32``, ``bf16``, or ``int8`` for a quantized graph, whose other operators are in fp32.
+    threads
+        Threads of the graph.
+    """
+
+    def __init__(self, path: Path, precision: str, threads: int) -> None:
+        settings = {
+            "INFERENCE_PRECISION_HINT": HINTS[precision],
+            "INFERENCE_NUM_THREADS": threads,
+            "NUM_STREAMS": 1,
+            # Threads bound to cores wait for whatever else runs there.
+            "ENABLE_CPU_PINNING": False,
+            "PERFORMANCE_HINT": "LATENCY",
+        }
+        model = _core().read_model(path.read_bytes())
+        compiled = _core().compile_model(model, "CPU", settings)
+        self.chosen = FromNumbers([one.get_any_name() for one in compiled.inputs])
+        shapes = [one.get_partial_shape() for one in compiled.inputs]
+        # Position of an argument that has the batch.
+        self.batched = first_batched([_is_batched(shape) for shape in shapes])
+        self.any_size = self.one = compiled.create_infer_request()
+        if self.batched is not None:
+            model.reshape(dict(enumerate(map(_of_one, shapes))))
+            self.one = _core().compile_model(model, "CPU", settings).create_infer_request()
+        self.outputs = [
+            (DTYPES[one.get_element_type().to_dtype()], _sizes(one.get_partial_shape()))
+            for one in compiled.outputs
+        ]
+
+    def __call__(self, given: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+        """Outputs of the graph for tensors in the order of the part's arguments."""
+        # Named, so that the memory is there while the graph runs.
+        arguments = [one.contiguous() for one in self.chosen(given)]
+        count = None if self.batched is None else len(arguments[self.batched])
+        request = self.one if count == 1 else self.any_size
+        for number, one in enumerate(arguments):
+            request.set_input_tensor(number, _shared(one))
+        found: list[torch.Tensor | None] = []
+        for number, (dtype, sizes) in enumerate(self.outputs):
+            if sizes is None or count is None:
+                found.append(None)
+                continue
+            own = torch.empty((count, *sizes), dtype=dtype)
+            request.set_output_tensor(number, _shared(own))
+            found.append(own)
+        request.infer()
+        return [
+            # The request writes to the same memory again.
+            torch.from_numpy(request.get_output_tensor(number).data.copy()) if one is None else one
+            for number, one in enumerate(found)
+        ]
+
+
+@cache
+def _core() -> openvino.Core:
+    return openvino.Core()
+
+
+def _shared(one: torch.Tensor) -> openvino.Tensor:
+    return openvino.Tensor(one.numpy(), shared_memory=True)
+
+
+def _is_batched(shape: openvino.PartialShape) -> bool:
+    """Whether the first axis is the batch, whose length is not known."""
+    return bool(len(shape)) and shape[0].is_dynamic
+
+
+def _of_one(shape: openvino.PartialShape) -> Any:
+    """The shape for a batch of one."""
+    found = openvino.PartialShape(list(shape))
+    if _is_batched(shape):
+        found[0] = 1
+    return found
+
+
+def _sizes(shape: openvino.PartialShape) -> tuple[int, ...] | None:
+    """Sizes of all axes but the batch, the first; ``None`` if one is not known or there is none."""
+    others = [shape[axis] for axis in range(1, len(shape))]
+    if not _is_batched(shape) or any(one.is_dynamic for one in others):
+        return None
+    return tuple(one.get_length() for one in others)

@@ -1,0 +1,298 @@
+"""Costs of a network: multiply-accumulates and measured time of each stage and each head."""
+
+from __future__ import annotations
+
+import json
+import logging
+import statistics
+from collections.abc import Callable, Collection, Sequence
+from functools import partial
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import nn
+
+from early_exit.errors import InputError, reason_of
+from early_exit.inference.backends.network import plain_network
+from early_exit.inference.engine import Engine
+from early_exit.inference.macs import counted
+from early_exit.inference.regrouping import keep
+from early_exit.inference.stopwatch import milliseconds
+from early_exit.networks import MultiExitNetwork
+from early_exit.networks.checks import check_confidence
+from early_exit.networks.heads import (
+    Output,
+    always_run,
+    callable_head,
+    learned_uncertainty,
+    takes_earlier,
+)
+from early_exit.networks.shared import shared_leaves
+from early_exit.records.uncertainty import measures
+from early_exit.structures.inputs import InputSpec
+from early_exit.structures.tree import Structure, tensors
+
+LOGGER = logging.getLogger(__name__)
+# Quartiles need some values, however large the batch.
+FEWEST_ROUNDS = 3
+
+
+class Part(NamedTuple):
+    """A stage, head or exit overhead, with what it is timed on."""
+
+    part: str
+    exit: int
+    run: Callable[..., object]
+    given: tuple[Any, ...]
+
+
+def measure_costs(
+    network: MultiExitNetwork,
+    shape: InputSpec | Sequence[int],
+    batch_sizes: list[int],
+    repeats: int,
+    measured: Sequence[str],
+    engine: Engine,
+    warn: Callable[[str], object] = LOGGER.warning,
+) -> pd.DataFrame:
+    """MACs and milliseconds per sample of each stage, each head, and each exit's overhead.
+
+    The overhead is what a policy adds to a head: computing the uncertainty, deciding, and removing
+    the samples that exit, here half of the batch. Rounds are interleaved, so that a slow moment of
+    the machine does not fall on one part. The first round warms up and is not counted.
+
+    In a cascade an earlier head's price counts with its stage, and the head's own is 0: later heads
+    take its logits, so it runs for every sample that passes, whatever its threshold.
+
+    Parameters
+    ----------
+    network
+        K stages and K heads.
+    shape
+        What the network takes: channels, height and width of images, or other inputs.
+    batch_sizes
+        Samples in a timed batch.
+    repeats
+        Rounds for small batches; larger ones have fewer, at least three.
+    measured
+        Names of the uncertainty measures; the overhead is that of the slowest.
+    engine
+        Device, precision and memory format.
+    warn
+        Receives a one-line message for each stage or head whose MACs may be too low.
+
+    Returns
+    -------
+    pandas.DataFrame
+        3K rows per batch size: ``part`` (stage, head or overhead), ``exit`` (from 1),
+        ``batch_size``, ``macs``, ``ms_per_sample`` (the median of the rounds), ``ms_low`` and
+        ``ms_high`` (their quartiles).
+
+    Raises
+    ------
+    InputError
+        If a stage or head cannot be run by this engine, or ``confidence`` is among the measures and
+        the heads return none.
+    """
+    network, spec = engine.ready(network), InputSpec.of(shape)
+    one = engine.prepare(spec.stored(1))
+    # Of graphs there is nothing to count: theirs are the MACs of what they were made of.
+    counts = count_macs(plain_network(network), one, warn)
+    check_confidence(network, one, measured)
+    needed, rows = always_run(network), []
+    for size in batch_sizes:
+        functions = [_Timed(name, len(network.stages)) for name in measured]
+        parts = _parts(network, engine.prepare(spec.stored(size)), functions)
+        rounds = max(FEWEST_ROUNDS, min(repeats, repeats * 32 // size))
+        taken = _with_stages(parts, timed_rounds(parts, rounds, engine), needed)
+        for part, times in zip(parts, taken, strict=True):
+            low, median, high = statistics.quantiles([t / size for t in times], n=4)
+            work = counts.get((part.part, part.exit), 0)
+            rows.append((part.part, part.exit, size, work, median, low, high))
+    names = ["part", "exit", "batch_size", "macs", "ms_per_sample", "ms_low", "ms_high"]
+    return _slowest(pd.DataFrame(rows, columns=names))
+
+
+def _with_stages(
+    parts: Sequence[Part], taken: Sequence[tuple[float, ...]], needed: int
+) -> list[tuple[float, ...]]:
+    """Times of each part in each round, those of the first heads as a part of their stages'."""
+    found = list(taken)
+    numbers = {(part.part, part.exit): number for number, part in enumerate(parts)}
+    for exit_number in range(1, needed + 1):
+        stage, head = (numbers[name, exit_number] for name in ("stage", "head"))
+        found[stage] = tuple(a + b for a, b in zip(found[stage], found[head], strict=True))
+        found[head] = (0.0,) * len(found[head])
+    return found
+
+
+class _Timed:
+    """The uncertainty by a measure, as a function of a head's output and the exit (from 0).
+
+    Parameters are fitted to made-up logits: they are not known yet, and take the same time.
+    """
+
+    def __init__(self, name: str, exits: int) -> None:
+        self.name, self.exits = name, exits
+        self.step: measures.Step | None = None
+        self.memories: list[tuple[torch.Tensor, ...]] = []
+
+    def __call__(self, found: Output, exit: int) -> torch.Tensor:
+        logits = found.logits.float()
+        if self.name == measures.CONFIDENCE:
+            return learned_uncertainty(logits, found.confidence)
+        if self.step is None:
+            self._prepare(logits[:1])
+        memory = [kept.expand(len(logits), *kept.shape[1:]) for kept in self.memories[exit]]
+        return self.step(logits, exit, tuple(memory))[0]
+
+    def _prepare(self, logits: torch.Tensor) -> None:
+        """Fit, and note what a sample with these logits at every exit would remember."""
+        parameters = made_up_parameters(self.name, self.exits, logits.shape[1])
+        self.step = measures.step(self.name, parameters, self.exits)
+        self.memories = [()]
+        for exit in range(self.exits):
+            self.memories.append(self.step(logits, exit, self.memories[-1])[2])
+
+
+def made_up_parameters(name: str, exits: int, classes: int) -> str | None:
+    """Parameters of a criterion, of random logits; ``None`` if it has none."""
+    if not measures.is_fitted(name):
+        return None
+    rng = np.random.default_rng(0)
+    logits, labels = rng.normal(size=(32, exits, classes)), rng.integers(0, classes, 32)
+    return json.dumps(measures.module(name).fit(logits, labels))
+
+
+def _slowest(costs: pd.DataFrame) -> pd.DataFrame:
+    """Of the overheads by several measures the one of the slowest; rows keep their order."""
+    same = ["part", "exit", "batch_size"]
+    slowest = costs.groupby(same, sort=False).ms_per_sample.idxmax()
+    return costs.loc[slowest].reset_index(drop=True)
+
+
+@torch.no_grad()
+def count_macs(
+    network: MultiExitNetwork, sample: Structure, warn: Callable[[str], object] = LOGGER.warning
+) -> dict[tuple[str, int], int]:
+    """Multiply-accumulates of each stage and head, by part and exit (from 1).
+
+    In a cascade an earlier head counts with its stage, and as 0.
+    :mod:`early_exit.inference.macs` lists which operations count. ``sample`` is a batch of one, as
+    the network takes it. ``warn`` receives a message where a count may be too low.
+
+    Raises
+    ------
+    InputError
+        If a stage or head cannot be run on such a sample.
+    """
+    found = {}
+    engine = _seen(sample)
+    features, earlier, needed = sample, (), always_run(network)
+    for number, (stage, head) in enumerate(zip(network.stages, network.heads, strict=True), 1):
+        found["stage", number] = _counted(f"stage {number}", stage, (features,), engine, warn)
+        features = stage(features)
+        given = (features, earlier) if takes_earlier(head) else (features,)
+        found["head", number] = _counted(f"head {number}", head, given, engine, warn)
+        if number <= needed:
+            earlier = (*earlier, callable_head(head)(features, earlier).logits)
+            found["stage", number] += found["head", number]
+            found["head", number] = 0
+    return found
+
+
+def _seen(sample: Structure) -> str:
+    """Type and device of a sample, for messages."""
+    kinds = [one for one in tensors(sample) if one.is_floating_point()] or tensors(sample)
+    return f"{str(kinds[0].dtype).removeprefix('torch.')} on {kinds[0].device.type}"
+
+
+def macs(module: nn.Module, *inputs: torch.Tensor) -> int:
+    """Multiply-accumulates of ``module`` on ``inputs``; see :mod:`early_exit.inference.macs`."""
+    return counted(module, *inputs).macs
+
+
+def _counted(
+    name: str,
+    module: nn.Module,
+    given: tuple[Any, ...],
+    engine: str,
+    warn: Callable[[str], object],
+) -> int:
+    try:
+        cost = counted(module, *given)
+    # The module may be the user's code, which may raise anything.
+    except Exception as error:
+        raise InputError(
+            f"cost: {name} cannot be run in {engine} ({reason_of(error)})",
+            "set inference.precision to fp32, or let the network's code follow the dtype and the"
+            " device of its input",
+        ) from error
+    for doubt in cost.doubts:
+        warn(
+            f"cost: {name}: {doubt}; if it contains a matrix product, {cost.macs:,} MACs are too"
+            " few and thresholds would be wrong: set calibration.cost to ms"
+        )
+    return cost.macs
+
+
+@torch.inference_mode()
+def timed_rounds(parts: list[Part], rounds: int, engine: Engine) -> list[tuple[float, ...]]:
+    """Milliseconds of each part in each round, after one round of warm-up."""
+    times = [
+        [milliseconds(part.run, *part.given, engine=engine) for part in parts]
+        for _ in range(rounds + 1)
+    ]
+    return list(zip(*times[1:], strict=True))
+
+
+@torch.inference_mode()
+def _parts(
+    network: MultiExitNetwork, batch: Structure, functions: Sequence[Callable]
+) -> list[Part]:
+    parts = []
+    exits = len(network.stages)
+    features, earlier, needed = batch, (), always_run(network)
+    for k, (stage, head) in enumerate(zip(network.stages, network.heads, strict=True)):
+        parts.append(Part("stage", k + 1, stage, (features,)))
+        features = stage(features)
+        plain = isinstance(features, torch.Tensor)
+        shared = () if plain else shared_leaves(network, batch)[k]
+        head = callable_head(head)
+        parts.append(Part("head", k + 1, head, (features, earlier)))
+        found = head(features, earlier)
+        earlier = (*earlier, found.logits) if k < needed else ()
+        for measure in functions:
+            threshold = measure(found, k).median()
+            own = partial(measure, exit=k)
+            decide = _overhead(features, shared, own, threshold, last=k + 1 == exits)
+            parts.append(Part("overhead", k + 1, decide, (found,)))
+    return parts
+
+
+def _overhead(
+    features: Structure,
+    shared: Collection[int],
+    measure: Callable,
+    threshold: torch.Tensor,
+    last: bool,
+) -> Callable:
+    """The work of :class:`~early_exit.inference.runner.EarlyExitRunner` after a head."""
+
+    def decide(found: Output) -> None:
+        unsure = measure(found)
+        prediction = found.logits.float().argmax(dim=1)
+        if last:
+            return
+        met = unsure < threshold
+        count = int(met.sum())
+        if count == 0:
+            # In a batch of one no sample exits: no uncertainty is below its own median.
+            return
+        exiting, remaining = met.nonzero().flatten(), (~met).nonzero().flatten()
+        prediction[exiting], unsure[exiting]
+        keep(features, remaining, shared)
+
+    return decide

@@ -1,0 +1,206 @@
+"""Graphs in int8: static quantization of each stage and each head, from samples of the train split.
+
+Weights are quantized per channel, activations per tensor, by onnxruntime's quantizer; its format of
+quantized operators (QDQ) is read by OpenVINO, too. A part that costs more accuracy than is allowed
+stays in fp32. The loss is measured with onnxruntime.
+"""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import tempfile
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+import torch
+from onnxruntime import quantization
+from onnxruntime.quantization.shape_inference import quant_pre_process
+
+from early_exit.inference.backends.engine import GraphEngine
+from early_exit.inference.backends.graph_file import FOLDER, read_graphs_file
+from early_exit.inference.backends.network import GraphNetwork
+from early_exit.inference.backends.onnxruntime import Graph
+from early_exit.inference.exits import outputs_of
+from early_exit.networks import MultiExitNetwork
+from early_exit.networks.heads import callable_head, takes_earlier
+from early_exit.structures.tree import Structure, tensors
+
+LOGGER = logging.getLogger(__name__)
+BATCH = 50
+# Normalisation that no convolution has taken in, and what needs the digits.
+IN_FP32 = ("BatchNormalization", "InstanceNormalization", "LayerNormalization", "Softmax")
+# 0 to 255 for activations, as VNNI multiplies them with signed weights.
+TYPES = {
+    "activation_type": quantization.QuantType.QUInt8,
+    "weight_type": quantization.QuantType.QInt8,
+}
+KINDS = ("stages", "heads")
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Samples of the train split, as the data set has them.
+
+    Attributes
+    ----------
+    calibration
+        Those on which the ranges of activations are found.
+    held_out, labels
+        Others, on which the loss of accuracy is measured, with their classes.
+    """
+
+    calibration: Structure
+    held_out: Structure
+    labels: np.ndarray
+
+
+def quantize(
+    network: MultiExitNetwork,
+    engine: GraphEngine,
+    given: Samples,
+    max_drop: float,
+    folder: Path,
+) -> dict[str, Any]:
+    """Write the graphs to ``folder``; returns what the list of them notes.
+
+    All parts are quantized. While the accuracy of an exit drops by more than ``max_drop``, the part
+    that loses most on its own stays in fp32.
+
+    Parameters
+    ----------
+    network
+        The network under torch.
+    engine
+        That of onnxruntime, with the graphs in fp32.
+
+    Returns
+    -------
+    dict
+        As the list of graphs in fp32, and ``quantized`` and ``fp32``, the names of parts;
+        ``accuracy_fp32`` and ``accuracy`` of each exit on the held-out samples, and ``alone``: how
+        much each part loses on its own, where it was measured.
+    """
+    content = read_graphs_file(engine.graphs)
+    exact = {name: engine.graphs.parent / name for kind in KINDS for name in content[kind]}
+    (folder / FOLDER).mkdir(parents=True, exist_ok=True)
+    network = network.eval().cpu().float()
+    batches = list(engine.batches(given.calibration, BATCH, "quantization"))
+    for name, arrays in _arguments(network, content, batches):
+        _quantize_part(exact[name], folder / name, arrays)
+
+    def accuracies(quantized: Collection[str]) -> np.ndarray:
+        """Accuracy of each exit with these parts in int8."""
+        files = {name: folder / name if name in quantized else exact[name] for name in exact}
+        own = GraphNetwork(
+            network,
+            engine.spec,
+            *([files[name] for name in content[kind]] for kind in KINDS),
+            lambda path: Graph(path, "int8", engine.threads),
+        )
+        found = outputs_of(own, engine.batches(given.held_out, BATCH, "held out"))
+        return (found.logits.argmax(axis=2) == given.labels[:, None]).mean(axis=0)
+
+    reference = accuracies(())
+    chosen, reached, alone = _within(list(exact), accuracies, reference, max_drop)
+    for name in exact.keys() - set(chosen):
+        shutil.copyfile(exact[name], folder / name)
+    names = {key: content[key] for key in content if key not in ("files", "identity", "checksum")}
+    return names | {
+        "quantized": [_part(name) for name in exact if name in chosen],
+        "fp32": [_part(name) for name in exact if name not in chosen],
+        "accuracy_fp32": reference.tolist(),
+        "accuracy": reached.tolist(),
+        "alone": {_part(name): lost for name, lost in alone.items()},
+        "quantizer": f"onnxruntime {onnxruntime.__version__}",
+    }
+
+
+def _within(
+    parts: list[str],
+    accuracies: Callable[[Collection[str]], np.ndarray],
+    reference: np.ndarray,
+    max_drop: float,
+) -> tuple[list[str], np.ndarray, dict[str, float]]:
+    """The parts to quantize, the accuracies with them, and what each loses alone, if measured."""
+    chosen, alone = list(parts), {}
+    reached = accuracies(chosen)
+    # A share of a count: equal ones may differ in their last digit.
+    while chosen and (reference - reached).max() > max_drop + 1e-9:
+        if not alone:
+            alone = {part: float((reference - accuracies([part])).max()) for part in parts}
+        worst = max(chosen, key=alone.__getitem__)
+        chosen.remove(worst)
+        LOGGER.info("%s stays in fp32: alone it loses %.4f", _part(worst), alone[worst])
+        reached = accuracies(chosen)
+    LOGGER.info("Quantized: %s", ", ".join(map(_part, chosen)) or "nothing")
+    return chosen, reached, alone
+
+
+def _part(name: str) -> str:
+    """A part's name, such as ``stage_1``, of that of its graph."""
+    return Path(name).stem
+
+
+@torch.inference_mode()
+def _arguments(
+    network: MultiExitNetwork, content: dict[str, Any], batches: list[Structure]
+) -> Iterator[tuple[str, list[list[torch.Tensor]]]]:
+    """Yield the name of each graph with what it takes, for each batch."""
+    features, earlier = batches, [[] for _ in batches]
+    parts = zip(network.stages, network.heads, content["stages"], content["heads"], strict=True)
+    for stage, head, stage_name, head_name in parts:
+        yield stage_name, [tensors(one) for one in features]
+        features = [stage(one) for one in features]
+        more = earlier if takes_earlier(head) else [[] for _ in batches]
+        pairs = list(zip(features, more, strict=True))
+        yield head_name, [[*tensors(one), *logits] for one, logits in pairs]
+        for one, logits in zip(features, earlier, strict=True):
+            logits.append(callable_head(head)(one, logits).logits)
+
+
+def _quantize_part(source: Path, target: Path, batches: list[list[torch.Tensor]]) -> None:
+    """Write a quantized graph; ``batches`` are what it takes."""
+    with tempfile.TemporaryDirectory() as scratch:
+        simplified = Path(scratch) / source.name
+        # Folds normalisation into convolutions. Its other inference of shapes takes no more names.
+        quant_pre_process(str(source), str(simplified), skip_symbolic_shape=True)
+        quantization.quantize_static(
+            str(simplified),
+            str(target),
+            _Reader(source, batches),
+            quant_format=quantization.QuantFormat.QDQ,
+            per_channel=True,
+            calibrate_method=quantization.CalibrationMethod.MinMax,
+            op_types_to_quantize=_operators(simplified),
+            **TYPES,
+        )
+
+
+def _operators(path: Path) -> list[str]:
+    """Types of a graph's operators, but for those that stay in fp32."""
+    return sorted({node.op_type for node in onnx.load(path).graph.node} - {*IN_FP32})
+
+
+class _Reader(quantization.CalibrationDataReader):
+    """Hands batches to the quantizer, by the names of the graph's inputs."""
+
+    def __init__(self, path: Path, batches: list[list[torch.Tensor]]) -> None:
+        graph = Graph(path, "fp32", 1)
+        names = [name for name, _ in graph.inputs]
+        self.batches = iter(
+            {
+                name: np.ascontiguousarray(one.numpy())
+                for name, one in zip(names, graph.chosen(given), strict=True)
+            }
+            for given in batches
+        )
+
+    def get_next(self) -> dict[str, np.ndarray] | None:
+        """The next batch, or ``None``."""
+        return next(self.batches, None)

@@ -1,0 +1,176 @@
+"""Time of a policy, of the full network and of the policy's ideal, on the same images."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+
+from early_exit.inference.engine import Engine
+from early_exit.inference.runner import EarlyExitRunner
+from early_exit.inference.stopwatch import in_turns, milliseconds, one_turn, until_steady
+from early_exit.networks import MultiExitNetwork
+from early_exit.networks.heads import always_run, callable_head, run_heads
+from early_exit.policy.policy import Policy
+from early_exit.structures.tree import Structure, rows, samples
+
+# Rounds in which each way is timed.
+ROUNDS = 3
+# A way to run a list of batches.
+Way = Callable[[list[Structure]], Any]
+
+
+# What is timed, in the columns of Timing.rounds.
+TIMED = ("full_network", "all_heads", "policy", "ideal")
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Measured milliseconds per sample.
+
+    Attributes
+    ----------
+    rounds
+        Shape (R, 4), of each round and each of :data:`TIMED`.
+
+    Notes
+    -----
+    ``full_network`` runs the final head only, ``all_heads`` every head. ``policy`` is the network
+    under the policy, samples exiting early. ``ideal`` are stages and heads in full batches,
+    weighted by the share of samples that reach them, with no overhead.
+    """
+
+    rounds: np.ndarray
+
+    @property
+    def medians(self) -> dict[str, float]:
+        """Milliseconds of each of :data:`TIMED`: the median over the rounds."""
+        return dict(zip(TIMED, np.median(self.rounds, axis=0).tolist(), strict=True))
+
+    @property
+    def quartiles(self) -> dict[str, list[float]]:
+        """First and third quartile over the rounds of each of :data:`TIMED`, and of ``speedup``.
+
+        The speed-up in a round is the time of the full network over that of the policy.
+        """
+        full, _, policy, _ = self.rounds.T
+        columns = np.column_stack([self.rounds, full / policy])
+        found = np.quantile(columns, [0.25, 0.75], axis=0).T.tolist()
+        return dict(zip((*TIMED, "speedup"), found, strict=True))
+
+
+def time_policy(
+    network: MultiExitNetwork,
+    policy: Policy,
+    inputs: Structure,
+    batch_size: int,
+    most_batches: int,
+    engine: Engine,
+    regroup: int | None = None,
+    rounds: int = ROUNDS,
+) -> Timing:
+    """Time a policy on the same batches as the full network, spread evenly over ``inputs``.
+
+    Each runs two batches to warm up; then they take turns in rotating order, ``rounds`` times, or
+    more often while times vary from round to round (:func:`.stopwatch.until_steady`). The median
+    over the rounds leaves out slow moments of the machine; over the batches it is the mean, since a
+    policy's time differs from batch to batch by nature.
+
+    Parameters
+    ----------
+    inputs
+        Inputs of a split.
+    most_batches
+        Batches to be timed.
+    regroup
+        As for :class:`~early_exit.inference.runner.EarlyExitRunner`.
+    """
+    batches = spread_batches(inputs, batch_size, most_batches, engine)
+    runner = EarlyExitRunner(network, policy, engine, regroup)
+    ways = [full_network(network), _every_head(network), runner.run]
+    for way in ways:
+        way(batches[:2])
+    exits = runner.run(batches)[1].cpu().numpy()
+    reach = np.array([(exits >= k).mean() for k in range(policy.exits)])
+    runs = [partial(way, batches) for way in ways]
+
+    def measure(turn: int) -> np.ndarray:
+        taken = one_turn(runs, turn, engine)
+        stage, head = sum(time_parts(network, batch, engine) for batch in batches)
+        ideal = reach @ (stage + head * np.array(runner.runs))
+        return np.append(taken, ideal) / len(exits)
+
+    return Timing(until_steady(measure, rounds))
+
+
+def spread_batches(inputs: Structure, size: int, most: int, engine: Engine) -> list[Structure]:
+    """At most ``most`` full batches, prepared, spread evenly over a split's inputs."""
+    starts = spread_starts(samples(inputs), size, most)
+    return [engine.prepare(rows(inputs, slice(start, start + size))) for start in starts]
+
+
+def spread_starts(length: int, size: int, most: int) -> list[int]:
+    """Start indices of at most ``most`` full batches of ``size``, spread evenly, disjoint.
+
+    At least one batch, shorter where there are fewer samples than ``size``.
+    """
+    count = max(1, min(most, length // size))
+    return np.linspace(0, max(0, length - size), count).round().astype(int).tolist()
+
+
+def time_ways(
+    ways: Sequence[Way], batches: list[Structure], rounds: int, engine: Engine
+) -> np.ndarray:
+    """Milliseconds per sample of each way of running ``batches``, in turns, after a warm-up."""
+    for way in ways:
+        way(batches[:2])
+    runs = [partial(way, batches) for way in ways]
+    return in_turns(runs, rounds, engine) / sum(map(samples, batches))
+
+
+def full_network(network: MultiExitNetwork) -> Way:
+    """A way to run batches through all stages and the final head, with the heads it needs."""
+    last = callable_head(network.heads[-1])
+    heads = [callable_head(head) for head in network.heads[: always_run(network)]]
+
+    @torch.inference_mode()
+    def run(batches: list[Structure]) -> None:
+        for features in batches:
+            earlier: list[torch.Tensor] = []
+            for k, stage in enumerate(network.stages):
+                features = stage(features)
+                if k < len(heads):
+                    earlier.append(heads[k](features, earlier).logits)
+            last(features, earlier).logits.argmax(dim=1)
+
+    return run
+
+
+def _every_head(network: MultiExitNetwork) -> Way:
+    """A way to run batches through all stages and every head."""
+
+    @torch.inference_mode()
+    def all_heads(batches: list[Structure]) -> None:
+        for batch in batches:
+            run_heads(network, batch)
+
+    return all_heads
+
+
+@torch.inference_mode()
+def time_parts(network: MultiExitNetwork, batch: Structure, engine: Engine) -> np.ndarray:
+    """Milliseconds of each stage and each head on a full batch, shape (2, K)."""
+    stages, heads = [], []
+    earlier: list[torch.Tensor] = []
+    features, needed = batch, always_run(network)
+    for stage, head in zip(network.stages, map(callable_head, network.heads), strict=True):
+        stages.append(milliseconds(stage, features, engine=engine))
+        features = stage(features)
+        heads.append(milliseconds(head, features, earlier, engine=engine))
+        if len(earlier) < needed:
+            earlier.append(head(features, earlier).logits)
+    return np.array([stages, heads])
