@@ -1,4 +1,4 @@
-"""Any configuration that the schema allows, for hypothesis; made from the schema, not by hand."""
+"""Hypothesis strategies for valid configurations, derived from the schema."""
 
 from __future__ import annotations
 
@@ -8,15 +8,17 @@ from pathlib import Path
 import yaml
 from hypothesis import strategies as st
 
-from early_exit.configuration import OF_NETWORKS
+from early_exit.config.configuration import OF_NETWORKS
+from early_exit.config.runtimes import check_inference
+from early_exit.errors import InputError
 
 ROOT = Path(__file__).parents[1]
-SCHEMA = yaml.safe_load((ROOT / "rules/config.schema.yaml").read_text())
+SCHEMA = yaml.safe_load((ROOT / "scripts/early_exit/config/schema.yaml").read_text())
 EXPERIMENT = SCHEMA["$defs"]["experiment"]
 
 
 def resolved(part):
-    """A part of the schema, a reference followed."""
+    """A part of the schema, with references resolved."""
     return SCHEMA["$defs"][part["$ref"].rpartition("/")[2]] | part if "$ref" in part else part
 
 
@@ -32,7 +34,7 @@ def values(part):
 
 
 def maps(part):
-    """Maps with some of the known keys, those that are required among them."""
+    """Maps with some of the known keys, including the required ones."""
     if "properties" not in part:
         own = values(part["additionalProperties"])
         return st.dictionaries(keys(part), own, min_size=part.get("minProperties", 0), max_size=3)
@@ -46,7 +48,7 @@ def maps(part):
 
 
 def keys(part):
-    """Keys of a map that may have any of a pattern."""
+    """Keys of a map whose names match a pattern."""
     pattern = part["propertyNames"]["pattern"]
     ascii_letters = st.characters(codec="ascii")
     return st.from_regex(pattern, fullmatch=True, alphabet=ascii_letters).map(lambda key: key[:8])
@@ -67,7 +69,7 @@ def numbers(part):
 
 
 def lists(part):
-    """Lists of what is allowed in them; what must be in them is."""
+    """Lists of allowed items, including the required ones."""
     needed = [one["contains"]["const"] for one in part.get("allOf", [])]
     items = st.lists(
         values(part["items"]),
@@ -79,16 +81,19 @@ def lists(part):
 
 
 def texts(part):
-    """Texts of the part's pattern."""
+    """Strings that match the part's pattern."""
     if "pattern" in part:
-        return st.from_regex(part["pattern"], fullmatch=True)
+        shown = st.characters(exclude_categories=["C", "Z"])
+        return st.from_regex(part["pattern"], fullmatch=True, alphabet=shown)
     return st.text(st.characters(codec="ascii", categories=["L", "N"]), min_size=1, max_size=8)
 
 
 KINDS = {
     "null": lambda part: st.none(),
     "boolean": lambda part: st.booleans(),
-    "integer": lambda part: st.integers(part.get("minimum", 0), part.get("minimum", 0) + 999),
+    "integer": lambda part: st.integers(
+        part.get("minimum", 0), min(part.get("minimum", 0) + 999, part.get("maximum", 10**9))
+    ),
     "number": numbers,
     "string": texts,
     "array": lists,
@@ -97,36 +102,55 @@ KINDS = {
 
 
 def settings(config, name, key):
-    """A setting as the experiment or the defaults have it; None where neither sets it."""
+    """A setting of the experiment or the defaults, or None."""
     own, base = config["experiments"][name], config.get("defaults", {})
     return own.get(key, base.get(key))
 
 
 def of_records(config):
-    """Take out what does not go with records, or without them."""
+    """Remove keys that don't apply to records, or only to them."""
     for name, own in config["experiments"].items():
         if settings(config, name, "records"):
             for key in OF_NETWORKS:
                 own.pop(key, None)
-        if not settings(config, name, "records") and settings(config, name, "measure") == "given":
+        if (
+            not settings(config, name, "records")
+            and settings(config, name, "measure") == "external"
+        ):
             own["measure"] = "entropy"
+
+
+def in_pairs(config):
+    """Run what has a precision, or a device, that its backend lacks with torch in fp32."""
+    for name, own in config["experiments"].items():
+        if settings(config, name, "records"):
+            continue
+        reference = {"backend": "torch", "precision": "fp32"}
+        given = config.get("defaults", {}).get("inference", {}) | own.get("inference", {})
+        used = reference | {"device": "cpu"} | given
+        try:
+            check_inference(used, "")
+        except InputError:
+            own["inference"] = own.get("inference", {}) | reference
 
 
 @st.composite
 def configurations(draw):
-    """Whole configurations; what one key asks of another, which types cannot tell, is given."""
+    """Complete configurations, with dependencies between keys satisfied."""
     config = draw(maps(SCHEMA | {"required": ["experiments"]}))
     names = list(config["experiments"])
     replicate = st.sampled_from(names).flatmap(
         lambda name: st.integers(0, 9).map(lambda seed: f"{name}@{seed}")
     )
     of_records(config)
-    # Of records there are no replicates.
+    in_pairs(config)
+    # Experiments of records have no replicates.
     recorded = {name for name in names if settings(config, name, "records")}
     replicate = replicate.filter(lambda name: name.partition("@")[0] not in recorded)
     config["run"] = draw(st.lists(st.sampled_from(names) | replicate, min_size=1, max_size=3))
     for own in [config.get("defaults", {}), *config["experiments"].values()]:
         limits = {"accuracy_floor": 0.5, "latency_budget_ms": 1.0, "certified_bound": 0.1}
+        limits |= {"thresholds": [0.5, "never"]}
         own["selection"] = limits | {
             key: value for key, value in own.get("selection", {}).items() if value is not None
         }

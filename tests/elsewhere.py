@@ -1,4 +1,4 @@
-"""Records as somebody else's network would give them: files made of random numbers."""
+"""Files of external records with random numbers."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ import numpy as np
 import pandas as pd
 
 EXITS, CLASSES = 4, 5
-# Stages of 1, 2, 3 and 4 million MACs, heads of 0.1; every head is run on the way.
+# Stages of 1, 2, 3 and 4 million MACs and heads of 0.1, all run.
 MACS = np.cumsum(1e6 * np.arange(1, EXITS + 1) + 1e5)
 HEADS = np.full(EXITS, 1e5)
 
 
 def logits_and_labels(samples: int = 400, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """Logits (N, K, C) of exits that are right more and more often, and labels (N,)."""
+    """Logits (N, K, C) with accuracy rising from exit to exit, and labels (N,)."""
     rng = np.random.default_rng(seed)
     labels = rng.integers(0, CLASSES, samples)
     # Some samples are easy at every exit.
@@ -25,7 +25,7 @@ def logits_and_labels(samples: int = 400, seed: int = 0) -> tuple[np.ndarray, np
 
 
 def uncertainty_and_correct(samples: int = 400, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """Of the same: minus the gap between the two largest logits, and which exits are right."""
+    """For the same samples, minus the gap between the two largest logits, and correctness."""
     logits, labels = logits_and_labels(samples, seed)
     ordered = np.sort(logits.astype(np.float64), axis=2)
     return ordered[..., -2] - ordered[..., -1], logits.argmax(axis=2) == labels[:, None]
@@ -47,10 +47,14 @@ def write_logits(folder: Path) -> dict[str, str]:
     return {"calibration": "calibration.npz", "test": "test.npz", "costs": "costs.csv"}
 
 
-def write_given(folder: Path) -> dict[str, str]:
-    """An experiment's files with an uncertainty of their own, and ms for costs."""
+def write_external(folder: Path) -> dict[str, str]:
+    """An experiment's files with external uncertainties, and ms for costs."""
     for seed, split in enumerate(("calibration", "test")):
         uncertainty, correct = uncertainty_and_correct(seed=seed)
-        np.savez(folder / f"given_{split}.npz", uncertainty=uncertainty, correct=correct)
+        np.savez(folder / f"external_{split}.npz", uncertainty=uncertainty, correct=correct)
     write_costs(folder / "times.csv", "ms")
-    return {"calibration": "given_calibration.npz", "test": "given_test.npz", "costs": "times.csv"}
+    return {
+        "calibration": "external_calibration.npz",
+        "test": "external_test.npz",
+        "costs": "times.csv",
+    }

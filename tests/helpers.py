@@ -1,29 +1,33 @@
-"""What several tests share: made-up records, costs and a small network."""
+"""Shared by several tests: synthetic records, costs and a small network."""
 
 from __future__ import annotations
+
+from functools import cache
 
 import numpy as np
 import torch
 from hypothesis import strategies as st
 from torch import nn
 
-from early_exit.cost_model import CostModel
+from early_exit.inference.cost import made_up_parameters
 from early_exit.networks import MultiExitNetwork
-from early_exit.policy import ExitRule, Policy, whole_network
-from early_exit.records import Records, from_logits
+from early_exit.policy.costs import CostModel
+from early_exit.policy.criterion import ExitCriterion, ExitRule
+from early_exit.policy.policy import Policy
+from early_exit.records.table import Records, from_logits
 
-IDENTITY = {"network": "n" * 64, "data": "d" * 64, "split": "calibration"}
+PROVENANCE = {"network": "n" * 64, "data": "d" * 64, "split": "calibration"}
 
 
 def make_records(samples: int = 60, exits: int = 3, classes: int = 4, seed: int = 0) -> Records:
-    """Records whose later exits are surer and more often right."""
+    """Records whose later exits are more certain and more accurate."""
     rng = np.random.default_rng(seed)
     label = rng.integers(0, classes, samples)
     label[:classes] = np.arange(classes)
     logits = rng.normal(size=(samples, exits, classes))
     for k in range(exits):
         logits[np.arange(samples), k, label] += 0.8 * (k + 1)
-    return from_logits(np.arange(samples), label, logits.astype(np.float32), dict(IDENTITY))
+    return from_logits(np.arange(samples), label, logits.astype(np.float32), dict(PROVENANCE))
 
 
 def make_costs(exits: int = 3) -> CostModel:
@@ -35,13 +39,8 @@ def make_costs(exits: int = 3) -> CostModel:
     return CostModel(stages * 1e6, heads * 1e6, np.array([8.0]), *ms, 8)
 
 
-def sees(exits: int = 3, rule: ExitRule = ExitRule.BELOW, measure: str = "entropy") -> Policy:
-    """The policy that sees records by a measure; nobody leaves."""
-    return whole_network(measure, rule, exits)
-
-
 class SmallNetwork(MultiExitNetwork):
-    """Stages and heads of one linear layer; pictures of 3x2x2."""
+    """Stages and heads of one linear layer; images of 3x2x2."""
 
     def __init__(self, exits: int = 3, classes: int = 4, seed: int = 0) -> None:
         super().__init__()
@@ -54,19 +53,25 @@ class SmallNetwork(MultiExitNetwork):
             nn.init.normal_(parameter, std=0.8, generator=generator)
 
 
-def pictures(samples: int, seed: int = 0) -> torch.Tensor:
-    """Random pictures for :class:`SmallNetwork`."""
+def random_images(samples: int, seed: int = 0) -> torch.Tensor:
+    """Random images for :class:`SmallNetwork`."""
     generator = torch.Generator().manual_seed(seed)
     return torch.randint(0, 256, (samples, 3, 2, 2), dtype=torch.uint8, generator=generator)
 
 
+@cache
+def a_criterion(measure: str, exits: int = 3, classes: int = 4) -> ExitCriterion:
+    """The criterion, with parameters fitted to made-up logits if it has any."""
+    return ExitCriterion(measure, parameters=made_up_parameters(measure, exits, classes))
+
+
 def policies(exits: int, measure: str = "entropy") -> st.SearchStrategy[Policy]:
-    """Policies with ordinary thresholds, never and always, under both rules."""
+    """Policies with finite thresholds, never and always, under both rules."""
     threshold = st.one_of(
         st.sampled_from([-np.inf, np.inf]), st.floats(0, 1.4), st.floats(0.5, 1.2)
     )
     return st.builds(
-        lambda rule, thresholds: Policy(measure, rule, tuple(thresholds)),
+        lambda rule, thresholds: Policy(a_criterion(measure, exits).under(rule), tuple(thresholds)),
         st.sampled_from(ExitRule),
         st.lists(threshold, min_size=exits - 1, max_size=exits - 1),
     )

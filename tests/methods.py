@@ -1,9 +1,9 @@
-"""The calibration methods, as the schema names them."""
+"""Names of the calibration methods in the schema."""
 
 from pathlib import Path
 
 import yaml
 
 ROOT = Path(__file__).parents[1]
-SCHEMA = yaml.safe_load((ROOT / "rules/config.schema.yaml").read_text())
+SCHEMA = yaml.safe_load((ROOT / "scripts/early_exit/config/schema.yaml").read_text())
 METHODS = SCHEMA["$defs"]["method"]["enum"]

@@ -1,4 +1,4 @@
-"""Run a small experiment many times in a row, killed at random; see that nothing is lost or left.
+"""Run a small experiment many times, killed at random, and check that nothing is lost or left over.
 
 ``python tests/soak.py --runs 50`` runs the digits, trained for one epoch, from nothing to the end;
 each run is killed with -9 at random times, and begun again until it is through. Each must end with
@@ -36,7 +36,7 @@ def main() -> None:
 
 
 def soak(folder: Path, runs: int, most_kills: int, seed: int) -> str:
-    """What came of it, in a line; fails where something was lost or left."""
+    """A one-line result; fails if something was lost or left over."""
     temporary = folder / "tmp"
     temporary.mkdir()
     chance, kills = random.Random(seed), 0
@@ -57,7 +57,7 @@ def soak(folder: Path, runs: int, most_kills: int, seed: int) -> str:
 
 
 def once(folder: Path, temporary: Path, times: list[float]) -> tuple[dict, int]:
-    """A run from nothing, killed after each of `times` seconds; its artifacts, and the kills."""
+    """A fresh run, killed after each of `times` seconds: its artifacts, and the number of kills."""
     folder.mkdir()
     project, killed = copy_of_project(folder), 0
     for seconds in times:

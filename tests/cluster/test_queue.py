@@ -43,7 +43,7 @@ NETWORK = "results/small/network/network.safetensors"
 # Far more than it takes: a queue that lost a job shall fail, not hang.
 MOST_SECONDS = 900
 # What differs from run to run, by the names of columns and keys: times, and what is made of them.
-TIMED = re.compile(r"(^|_)ms(_|$)|seconds|speedup|doubt|costs|seal")
+TIMED = re.compile(r"(^|_)ms(_|$)|seconds|speedup|doubt|costs|checksum|rounds")
 
 
 @dataclass
@@ -106,10 +106,39 @@ class Workplace:
         found = re.search(r"SLURM run ID: (\S+)", self.said())
         return found and found[1]
 
-    def wait_for_script(self, stage: str) -> None:
-        """Wait until a job has begun with a stage's script; importing torch takes it seconds."""
+    def wait_for_script(self, script: str) -> None:
+        """Wait until a job has begun with a script; importing torch takes it seconds."""
         scripts = self.project.folder / ".snakemake/scripts"
-        OneNode.wait_for(lambda: any(scripts.glob(f"*{stage}.py")), 120)
+        OneNode.wait_for(lambda: any(scripts.glob(f"*{script}.py")), 120)
+
+    @contextlib.contextmanager
+    def held(self, script: str) -> Iterator[None]:
+        """Wait for a script and stop it: its job stays until the block ends."""
+        script = re.compile(
+            rf"{re.escape(str(self.project.folder))}/\.snakemake/scripts/.*{script}\.py"
+        )
+
+        def running() -> list[int]:
+            found = []
+            for file in Path("/proc").glob("[0-9]*/cmdline"):
+                with contextlib.suppress(OSError):
+                    if script.search(
+                        file.read_bytes().replace(b"\0", b" ").decode(errors="replace")
+                    ):
+                        found.append(int(file.parent.name))
+            return found
+
+        OneNode.wait_for(running, 120)
+        stopped = running()
+        for process in stopped:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(process, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            for process in stopped:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(process, signal.SIGCONT)
 
 
 @pytest.fixture(scope="module")
@@ -117,7 +146,7 @@ def cluster(tmp_path_factory) -> Iterator[OneNode]:
     """A Slurm that runs as long as the tests of this file."""
     reason = why_not()
     if reason is None and importlib.util.find_spec("snakemake_executor_plugin_slurm") is None:
-        reason = "snakemake-executor-plugin-slurm is not installed (requirements-cluster.txt)"
+        reason = "snakemake-executor-plugin-slurm is not installed (the extra `cluster`)"
     if reason:
         pytest.skip(reason)
     one_node = OneNode(tmp_path_factory.mktemp("slurm") / "state")
@@ -156,12 +185,13 @@ def faults(both, cluster, tmp_path_factory) -> Iterator[dict[str, Future]]:
         yield {fault.__name__: begin(fault) for fault in FAULTS}
 
 
-def test_every_stage_went_through_the_queue(both):
+def test_every_step_went_through_the_queue(both):
     _, there, queued = both
     assert queued.returncode == 0, queued.text
     # Data, network, two splits of two shards and their joining, cost, choice, evaluation, results,
-    # learning curve, quality, frontier.
-    assert queued.states == ["COMPLETED"] * 15
+    # learning curve, temperatures, reliability, samples, the frontier's two methods, frontier,
+    # explorer.
+    assert queued.states == ["COMPLETED"] * 19
     assert "Nothing to be done" in there.project.run("-n", check=True).stdout
 
 
@@ -182,7 +212,7 @@ def test_a_comparison_of_results_sees_a_difference(both, tmp_path):
         assert results(tmp_path / "results")[name] != here[name]
 
 
-def test_a_cancelled_job_is_told_and_done_again(faults, both):
+def test_a_cancelled_job_is_reported_and_rerun(faults, both):
     cancelled, left, again, made = faults["cancelled"].result()
     assert cancelled.returncode == 1
     assert cancelled.states == ["CANCELLED"]
@@ -192,7 +222,7 @@ def test_a_cancelled_job_is_told_and_done_again(faults, both):
     assert made == (both[0].folder / RECORDS).read_bytes()
 
 
-def test_a_job_over_its_time_is_ended_told_and_done_again_with_more(faults, both):
+def test_a_job_over_its_time_is_reported_and_rerun_with_more(faults, both):
     late, left, again, made = faults["over_time"].result()
     assert late.returncode == 1
     assert late.states == ["TIMEOUT"]
@@ -256,13 +286,12 @@ def controller_killed(place: Workplace):
     """The snakemake that waits for the jobs is killed; its jobs go on. As docs/cluster.md says."""
     (place.project.folder / RECORDS).unlink()
     before = results(place.project.folder / "results")
-    with place.started(RECORDS) as process:
-        place.wait_for_script("exits")
+    with place.started(RECORDS) as process, place.held("exits"):
         os.kill(process.pid, signal.SIGKILL)
         process.wait()
-    name = place.run_id()
-    locked = place.run(RECORDS)
-    place.cluster.cancel("--name", name)
+        name = place.run_id()
+        locked = place.run(RECORDS)
+        place.cluster.cancel("--name", name)
     place.project.run("--unlock", check=True)
     again = place.run(RECORDS)
     after = results(place.project.folder / "results")
@@ -274,7 +303,7 @@ FAULTS = (over_time, over_memory, controller_killed, cancelled)
 
 
 def results(folder: Path) -> dict[str, object]:
-    """What a run made, without what is measured in time; of figures only that they are there."""
+    """What a run made, without what is measured in time; figures and pages only by name."""
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     found = {str(path.relative_to(folder)): path for path in files}
     return {
@@ -286,11 +315,15 @@ def results(folder: Path) -> dict[str, object]:
 
 def content(path: Path) -> object:
     if path.suffix == ".csv":
-        table = pd.read_csv(path)
+        table = pd.read_csv(path, comment="#")
         return table[[name for name in table if not TIMED.search(name)]].to_csv()
     if path.suffix == ".json":
         return untimed(json.loads(path.read_text()))
-    return None if path.parent.name == "figures" else path.read_bytes()
+    return (
+        None
+        if path.parent.name in ("figures", "tables") or path.suffix == ".html"
+        else path.read_bytes()
+    )
 
 
 def untimed(value: object) -> object:

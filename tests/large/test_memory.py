@@ -1,6 +1,6 @@
-"""A million samples with ten exits, through the stages that read records: in under 4 GB each.
+"""A million samples with ten exits, through the steps that read records: in under 4 GB each.
 
-`make test-large` prints what each took. Each stage runs in a process of its own, as in the
+`make test-large` prints what each took. Each step runs in a process of its own, as in the
 workflow, and tells the most memory that it had.
 """
 
@@ -10,22 +10,23 @@ import json
 import resource
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from early_exit import records, shards
-from early_exit.calibration import calibrate
-from early_exit.cost_model import CostModel
-from early_exit.evaluation import points_on_test
-from early_exit.figures import save
-from early_exit.operating_point import policy_of
-from early_exit.policy import ExitRule, whole_network
-from early_exit.sweep import sweep, threshold_grid
-from early_exit.targets import Target
+from early_exit.analysis.evaluation import points_on_test
+from early_exit.calibration.calibrate import calibrate
+from early_exit.calibration.targets import Target
+from early_exit.figures.save import save_figure
+from early_exit.policy.costs import CostModel
+from early_exit.policy.criterion import ExitCriterion, ExitRule
+from early_exit.policy.operating_point import policy_of
+from early_exit.policy.sweep import sweep, threshold_grid
+from early_exit.records import shards
+from early_exit.records.parquet import read_pieces, read_records, write_records
+from early_exit.records.table import from_logits
 
 pytestmark = pytest.mark.large
 
@@ -33,8 +34,8 @@ SAMPLES, EXITS, CLASSES = 1_000_000, 10, 10
 SHARDS = 4
 LIMIT_GB = 4.0
 METHODS = ("percentile", "uniform", "accuracy_target")
-SEES = whole_network("entropy", ExitRule.BELOW, EXITS)
-STAGES = ("joined", "swept", *METHODS, "evaluated", "drawn")
+CRITERION = ExitCriterion()
+STEPS = ("joined", "swept", *METHODS, "evaluated", "drawn")
 
 
 @pytest.fixture(scope="module")
@@ -54,57 +55,57 @@ def write_shard(folder: Path, shard: int) -> None:
     label = rng.integers(0, CLASSES, count)
     logits = rng.normal(size=(count, EXITS, CLASSES)).astype(np.float32)
     logits[np.arange(count), :, label] += 0.4 * np.arange(1, EXITS + 1, dtype=np.float32)
-    identity = {"network": "n", "data": "d", "split": "test", "shard": shard, "shards": SHARDS}
+    provenance = {"network": "n", "data": "d", "split": "test", "shard": shard, "shards": SHARDS}
     index = np.arange(rows.start, rows.stop)
-    part = records.from_logits(index, label, logits, identity, whole=False)
-    records.write_records(folder / f"{shard}.parquet", part)
+    part = from_logits(index, label, logits, provenance, whole=False)
+    write_records(folder / f"{shard}.parquet", part)
 
 
-@pytest.mark.parametrize("stage", STAGES)
-def test_a_stage_stays_under_the_limit(folder, stage):
+@pytest.mark.parametrize("step", STEPS)
+def test_a_step_stays_under_the_limit(folder, step):
     done = subprocess.run(
-        [sys.executable, __file__, stage, str(folder)],
+        [sys.executable, __file__, step, str(folder)],
         capture_output=True,
         text=True,
         env={"PYTHONPATH": "scripts", "PATH": ""},
     )
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout)
-    print(f"{stage}: {told['gb']:.2f} GB, {told['seconds']:.0f} CPU-seconds")
+    print(f"{step}: {told['gb']:.2f} GB, {told['seconds']:.0f} CPU-seconds")
     assert told["samples"] == SAMPLES
     assert told["gb"] < LIMIT_GB
 
 
 def joined(folder: Path) -> int:
-    """The shards' records, joined, logits and all; later stages read them."""
+    """The shards' records, joined, logits and all; later steps read them."""
     parts = [folder / f"{shard}.parquet" for shard in range(1, SHARDS + 1)]
     shards.join(folder / "test.parquet", parts)
-    return sum(len(piece) for piece in records.read_pieces(folder / "test.parquet"))
+    return sum(len(piece) for piece in read_pieces(folder / "test.parquet"))
 
 
 def swept(folder: Path) -> int:
-    """A hundred thresholds under both rules, as the stage sweep does."""
-    read = records.read_records(folder / "test.parquet")
+    """A hundred thresholds under both rules, as the step sweep does."""
+    read = read_records(folder / "test.parquet")
     grid = threshold_grid("entropy", CLASSES, 100)
-    both = [replace(SEES, rule=rule) for rule in ExitRule]
-    tables = [sweep(read, prices(), sees, grid) for sees in both]
+    both = [CRITERION.under(rule) for rule in ExitRule]
+    tables = [sweep(read, prices(), criterion, grid) for criterion in both]
     pd.concat(tables).to_csv(folder / "sweep.csv", index=False)
     return len(read)
 
 
 def calibrated(method: str, folder: Path) -> int:
     """One accuracy, by one method."""
-    read = records.read_records(folder / "test.parquet")
-    table = calibrate(method, read, prices(), [Target("accuracy", 0.7)], SEES)
+    read = read_records(folder / "test.parquet")
+    table = calibrate(method, read, prices(), [Target("accuracy", 0.7)], CRITERION)
     table.to_csv(folder / f"{method}.csv", index=False)
     return len(read)
 
 
 def evaluated(folder: Path) -> int:
     """All calibrated policies on the records."""
-    tables = [pd.read_csv(folder / f"{method}.csv") for method in METHODS]
-    chosen = policy_of(tables[0].iloc[0], SEES)
-    read = records.read_records(folder / "test.parquet")
+    tables = [pd.read_csv(folder / f"{method}.csv", comment="#") for method in METHODS]
+    chosen = policy_of(tables[0].iloc[0])
+    read = read_records(folder / "test.parquet")
     points_on_test(tables, chosen, read, prices()).to_csv(folder / "points.csv", index=False)
     return len(read)
 
@@ -117,8 +118,10 @@ def drawn(folder: Path) -> int:
         "selected": {"measure": "entropy", "exit_rule": "below"},
         "timing": {"batch_size": 32, "threads": 2},
     }
-    tables = {name: pd.read_csv(folder / f"{name}.csv") for name in ("sweep", "points")}
-    save("sweep", tables | {"summary": summary}, folder)
+    tables = {
+        name: pd.read_csv(folder / f"{name}.csv", comment="#") for name in ("sweep", "points")
+    }
+    save_figure("sweep", tables | {"summary": summary}, folder)
     return SAMPLES
 
 
@@ -130,8 +133,8 @@ def prices() -> CostModel:
 
 
 if __name__ == "__main__":
-    stage, place = sys.argv[1], Path(sys.argv[2])
-    count = calibrated(stage, place) if stage in METHODS else globals()[stage](place)
+    step, place = sys.argv[1], Path(sys.argv[2])
+    count = calibrated(step, place) if step in METHODS else globals()[step](place)
     used = resource.getrusage(resource.RUSAGE_SELF)
     told = {"samples": count, "gb": used.ru_maxrss / 2**20, "seconds": used.ru_utime}
     print(json.dumps(told))

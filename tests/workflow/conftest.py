@@ -7,16 +7,18 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 import yaml
 
-from bare import bare_environment
+from bare import bare_environment, declared
+from early_exit.io.files import alone
 
 ROOT = Path(__file__).parents[2]
-PARTS = ("Snakefile", "config.yaml", "rules", "scripts", "profiles", "envs", "examples")
+PARTS = ("Snakefile", "config.yaml", "rules", "scripts", "profiles", "envs", "examples", "workflow")
 # What must not come out of a run.
 PRIVATE = {"SOME_TOKEN": "correct-horse-battery-staple"} | dict.fromkeys(
     ("USER", "LOGNAME", "USERNAME"), "somebody-by-name"
@@ -25,6 +27,8 @@ PRIVATE = {"SOME_TOKEN": "correct-horse-battery-staple"} | dict.fromkeys(
 SMALL = {
     "dataset": {"name": "digits", "calibration": 200, "test": 200},
     "training": {"epochs": 1, "batch_size": 128, "learning_rate": 0.005},
+    # One measure: several take longer, and have a test of their own.
+    "measure": "entropy",
     "cost": {"repeats": 3},
     "evaluation": {"timed_batches": 2},
     "calibration": {"methods": ["percentile"], "targets": [0.3, 0.6, 0.9]},
@@ -39,15 +43,30 @@ SMALL = {
     },
     "speed": {
         "batch_sizes": [1, 16],
-        "pictures": 32,
+        "images": 32,
         "policies": 4,
         "precisions": ["fp32"],
         "plain": "branchynet",
     },
+    "latency": {"samples": 12, "policies": 1},
+    "drift": {"images": 120, "labels": [30], "draws": 3},
     "baselines": {"exits": [1, 3], "method": "uniform", "budgets": 3},
 }
 # What a plain run leaves out.
-EXTRAS = ("study", "scaling", "speed", "baselines", "ship", "export")
+EXTRAS = (
+    *(
+        "study",
+        "scalability",
+        "speed",
+        "latency",
+        "runtimes",
+        "drift",
+        "baselines",
+        "ship",
+        "export",
+    ),
+    "quantize",
+)
 
 
 @dataclass
@@ -113,16 +132,32 @@ def project(tmp_path) -> Project:
 
 @pytest.fixture(scope="session")
 def core(tmp_path_factory) -> Path:
-    """The python of an environment with requirements-core.txt and no more: without torch."""
-    return bare_environment(tmp_path_factory.mktemp("core"), ROOT / "requirements-core.txt")
+    """The Python of an environment with the extra `workflow` alone: without torch."""
+    return bare_environment(tmp_path_factory.mktemp("core"), declared("workflow"))
+
+
+def made_once(tmp_path_factory, name: str, make: Callable[[Path], None]) -> Project:
+    """A folder that the first worker makes and all workers of pytest-xdist read."""
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    folder, complete = shared / name, shared / f"{name}.complete"
+    with alone(shared / f"{name}.lock"):
+        if not complete.exists():
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir()
+            make(folder)
+            complete.touch()
+    return Project(folder)
 
 
 @pytest.fixture(scope="session")
 def finished_once(tmp_path_factory) -> Project:
     """A finished run of `small`. Not to be changed: take `finished`."""
-    project = copy_of_project(tmp_path_factory.mktemp("finished"))
-    project.run("--cores", "2", check=True)
-    return project
+
+    def make(folder: Path) -> None:
+        copy_of_project(folder).run("--cores", "2", check=True)
+
+    return made_once(tmp_path_factory, "finished_once", make)
 
 
 @pytest.fixture
@@ -136,18 +171,34 @@ def finished(finished_once, tmp_path) -> Project:
 @pytest.fixture(scope="session")
 def extras_once(finished_once, tmp_path_factory) -> Project:
     """A finished run with all that a plain one leaves out. Not to be changed."""
-    folder = tmp_path_factory.mktemp("extras") / "finished"
-    shutil.copytree(finished_once.folder, folder, symlinks=True)
-    project = Project(folder)
-    project.run("--cores", "2", *EXTRAS, check=True)
-    return project
+
+    def make(folder: Path) -> None:
+        shutil.copytree(finished_once.folder, folder, symlinks=True, dirs_exist_ok=True)
+        Project(folder).run("--cores", "2", *EXTRAS, check=True)
+
+    return made_once(tmp_path_factory, "extras_once", make)
 
 
 @pytest.fixture(scope="session")
-def published(cifar10_dir, tmp_path_factory):
-    """A finished run of the experiment `published`, as config.yaml has it."""
-    project = copy_of_project(tmp_path_factory.mktemp("published"))
-    config = yaml.safe_load((ROOT / "config.yaml").read_text())
-    project.configure(**config)
-    project.run("--cores", "4", "--config", "run=published", f"data_dir={cifar10_dir}", check=True)
-    return project
+def replicated_once(tmp_path_factory) -> Project:
+    """Two finished replicates of `small`, gathered. Not to be changed."""
+
+    def make(folder: Path) -> None:
+        project = copy_of_project(folder)
+        project.configure(run="small", experiments={"small": SMALL | {"replicates": 2}})
+        project.run("--cores", "2", "replicates", check=True)
+
+    return made_once(tmp_path_factory, "replicated_once", make)
+
+
+@pytest.fixture(scope="session")
+def published(cifar10_dir, tmp_path_factory) -> Project:
+    """A finished run of the experiment `published`, as config.yaml has it. Not to be changed."""
+
+    def make(folder: Path) -> None:
+        project = copy_of_project(folder)
+        project.configure(**yaml.safe_load((ROOT / "config.yaml").read_text()))
+        own = ("--config", "run=published", f"data_dir={cifar10_dir}")
+        project.run("--cores", "4", *own, check=True)
+
+    return made_once(tmp_path_factory, "published", make)

@@ -1,4 +1,4 @@
-"""Ways in which an artifact may be broken, generated for any file that a stage reads."""
+"""Damage to artifacts, generated for any file that a step reads."""
 
 from __future__ import annotations
 
@@ -12,16 +12,19 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 
-from early_exit import networks
-from early_exit.files import read_json, read_table, write_json, write_table
-from early_exit.records import Records, read_records, write_records
+from early_exit.io.files import read_json, read_table, write_json, write_table
+from early_exit.networks import MultiExitNetwork
+from early_exit.networks.build import build_network
+from early_exit.networks.checkpoint import load_network, save_network
+from early_exit.records.parquet import read_records, write_records
+from early_exit.records.table import Records
 
 FLIPS = 2
 PAGE = b"<!DOCTYPE html><html><head><title>502 Bad Gateway</title></head></html>\n"
 
 
 def broken(path: Path) -> Iterator[tuple[str, bytes]]:
-    """Bytes that are not the artifact, with what was done to it."""
+    """Yield damaged bytes of an artifact, each with the kind of damage."""
     whole = path.read_bytes()
     yield "empty", b""
     yield "a web page", PAGE
@@ -41,7 +44,7 @@ def _places(path: Path, size: int) -> Iterator[tuple[int, int]]:
     if path.suffix != ".parquet":
         yield from ((chance.randrange(size), chance.randrange(8)) for _ in range(FLIPS))
         return
-    # In what every stage reads: the pages of an entropy, and the footer.
+    # In what every step reads: the pages of an entropy, and the footer.
     group = pq.ParquetFile(path).metadata.row_group(0)
     columns = [group.column(number) for number in range(group.num_columns)]
     entropy = next(column for column in columns if column.path_in_schema == "entropy_1")
@@ -53,28 +56,28 @@ def _places(path: Path, size: int) -> Iterator[tuple[int, int]]:
     yield from ((chance.choice(places), chance.randrange(8)) for _ in range(FLIPS // 2))
 
 
-def foreign(path: Path) -> Iterator[tuple[str, Callable[[], None]]]:
-    """What puts a whole and sealed file there that does not belong there."""
+def misplaced(path: Path) -> Iterator[tuple[str, Callable[[], None]]]:
+    """Yield ways to replace a file by a valid one of another experiment, split or kind."""
     kind = {".parquet": _records, ".safetensors": _network, ".json": _json, ".csv": _csv}
     yield from kind[path.suffix](path)
 
 
-def _other(identity: dict[str, Any]) -> dict[str, Any]:
-    """The identity of another experiment: all that is a checksum differs."""
-    return {key: "0" * 64 if len(str(value)) == 64 else value for key, value in identity.items()}
+def _other(provenance: dict[str, Any]) -> dict[str, Any]:
+    """The provenance of another experiment: every checksum differs."""
+    return {key: "0" * 64 if len(str(value)) == 64 else value for key, value in provenance.items()}
 
 
 def _records(path: Path) -> Iterator[tuple[str, Callable[[], None]]]:
     records = read_records(path, logits=True)
-    identity = records.identity
-    other = {"calibration": "test", "test": "calibration"}[identity["split"]]
+    provenance = records.provenance
+    other = {"calibration": "test", "test": "calibration"}[provenance["split"]]
     yield (
         "of another experiment",
-        lambda: write_records(path, replace(records, identity=_other(identity))),
+        lambda: write_records(path, replace(records, provenance=_other(provenance))),
     )
     yield (
         "of another split",
-        lambda: write_records(path, replace(records, identity=identity | {"split": other})),
+        lambda: write_records(path, replace(records, provenance=provenance | {"split": other})),
     )
     yield "of another experiment, of fewer exits", lambda: write_records(path, _fewer(records))
 
@@ -83,21 +86,21 @@ def _fewer(records: Records) -> Records:
     exits = records.exits - 1
     return replace(
         records,
-        entropy=records.entropy[:, :exits],
+        uncertainty=records.uncertainty[:, :exits],
         prediction=records.prediction[:, :exits],
         logits=records.logits[:, :exits],
-        identity=_other(records.identity) | {"exits": exits},
+        provenance=_other(records.provenance) | {"exits": exits},
     )
 
 
 def _network(path: Path) -> Iterator[tuple[str, Callable[[], None]]]:
-    network, identity = networks.load(path)
-    # The same data, but other weights: for stages that also read what the right ones made.
-    yield "of another experiment", lambda: networks.save(network, path, _other(identity))
-    seven = networks.build(identity["network"], 7, identity["shape"])
+    network, provenance = load_network(path)
+    # The same data, but other weights: for steps that also read results of the original.
+    yield "of another experiment", lambda: save_network(network, path, _other(provenance))
+    seven = build_network(provenance["network"], 7, provenance["shape"])
     yield (
         "of another experiment, of fewer classes",
-        lambda: networks.save(seven, path, _other(identity) | {"classes": 7}),
+        lambda: save_network(seven, path, _other(provenance) | {"classes": 7}),
     )
 
 
@@ -115,10 +118,10 @@ def _json(path: Path) -> Iterator[tuple[str, Callable[[], None]]]:
 
 def _csv(path: Path) -> Iterator[tuple[str, Callable[[], None]]]:
     table = read_table(path, [])
-    identity = table.attrs["identity"]
-    yield "of another experiment", lambda: write_table(path, table, _other(identity))
-    yield "of another name", lambda: _renamed(path, lambda p: write_table(p, table, identity))
-    yield "without a row", lambda: write_table(path, table[:0], identity)
+    provenance = table.attrs["provenance"]
+    yield "of another experiment", lambda: write_table(path, table, _other(provenance))
+    yield "of another name", lambda: _renamed(path, lambda p: write_table(p, table, provenance))
+    yield "without a row", lambda: write_table(path, table[:0], provenance)
 
 
 def _renamed(path: Path, write: Callable[[Path], None]) -> None:
@@ -128,19 +131,25 @@ def _renamed(path: Path, write: Callable[[Path], None]) -> None:
 
 
 def content(path: Path) -> Any:
-    """What a stage would take from a file, to tell damage that changes nothing."""
+    """What a step reads from a file, to recognise damage that changes nothing."""
     if path.suffix == ".json":
         return read_json(path)
     if path.suffix == ".csv":
         return read_table(path, []).to_csv()
     if path.suffix == ".safetensors":
-        network, identity = networks.load(path)
+        network, provenance = load_network(path)
         weights = {name: value.tobytes() for name, value in _arrays(network)}
-        return identity, weights
+        return provenance, weights
     records = read_records(path, logits=True)
-    columns = (records.index, records.label, records.entropy, records.prediction, records.logits)
-    return records.identity, [(column.dtype, column.tobytes()) for column in columns]
+    columns = (
+        records.index,
+        records.label,
+        records.uncertainty,
+        records.prediction,
+        records.logits,
+    )
+    return records.provenance, [(column.dtype, column.tobytes()) for column in columns]
 
 
-def _arrays(network: networks.MultiExitNetwork) -> Iterator[tuple[str, np.ndarray]]:
+def _arrays(network: MultiExitNetwork) -> Iterator[tuple[str, np.ndarray]]:
     yield from ((name, value.numpy()) for name, value in network.state_dict().items())

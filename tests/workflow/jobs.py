@@ -1,4 +1,4 @@
-"""A project's jobs as Snakemake plans them, so that a stage can be called by itself.
+"""A project's jobs as Snakemake plans them, so that each can be run on its own.
 
 ``python jobs.py FOLDER FILE`` writes them to FILE; :func:`planned_jobs` does so and reads them.
 They are planned in a process of their own: Snakemake leaves its settings behind.
@@ -20,7 +20,7 @@ from snakemake.iocontainers import InputFiles, OutputFiles, Params, Wildcards
 
 @dataclass
 class Job:
-    """What a script is given as ``snakemake``; also which script."""
+    """A stand-in for the ``snakemake`` object of a script, with the script's name."""
 
     rule: str
     script: str
@@ -30,8 +30,14 @@ class Job:
     wildcards: Wildcards
     threads: int
 
+    @property
+    def name(self) -> str:
+        """The rule, or of ``draw_figure`` the figure: ``draw_sweep``."""
+        figure = self.wildcards.get("figure")
+        return f"draw_{figure}" if figure else self.rule
+
     def run(self) -> None:
-        """Call the stage's ``main`` here; the working directory must be the project's."""
+        """Call the script's ``main`` here; the working directory must be the project's."""
         import_module(self.script).main(self)
 
 

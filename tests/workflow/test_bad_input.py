@@ -10,8 +10,10 @@ import pytest
 import torch
 
 from conftest import SMALL
-from early_exit import networks
-from early_exit.files import read_json, write_json
+from early_exit.io.files import read_json, write_json
+from early_exit.networks.build import build_network
+
+pytestmark = pytest.mark.thorough
 
 SHAPE = [3, 32, 32]
 
@@ -21,7 +23,7 @@ def checkpoint(tmp_path_factory):
     """A checkpoint of BranchyNet, freshly initialised."""
     path = tmp_path_factory.mktemp("checkpoint") / "good.pt"
     torch.manual_seed(0)
-    torch.save(networks.build("branchynet", 10, SHAPE).state_dict(), path)
+    torch.save(build_network("branchynet", 10, SHAPE).state_dict(), path)
     return path
 
 
@@ -51,12 +53,12 @@ def no_rest(project):
     assert "network.safetensors" not in names
 
 
-def test_the_reason_stands_near_the_end_too(finished):
+def test_the_cause_is_repeated_at_the_end(finished):
     finished.path("exits/test.parquet").write_bytes(b"nothing")
     finished.path("sweep/test.csv").unlink()
     shown = finished.run("--cores", "2", "sweep").stderr
     *_, last = (line for line in shown.splitlines() if line.startswith("stopped: "))
-    assert "exits/test.parquet: damaged or no Parquet" in last
+    assert "exits/test.parquet: damaged or not Parquet" in last
     assert "(traceback: results/small/logs/sweep_test.log)" in last
     assert shown.rindex("CalledProcessError") < shown.rindex("stopped: ")
 
@@ -79,7 +81,7 @@ def test_a_missing_archive(project):
     dataset = {"name": "cifar10", "mirrors": ["http://127.0.0.1:1/cifar-10-python.tar.gz"]}
     project.configure(run="small", data_dir="empty", experiments={"small": {"dataset": dataset}})
     error = fails(project, "data")
-    assert "empty/cifar-10-python.tar.gz: not there" in error
+    assert "empty/cifar-10-python.tar.gz: missing" in error
     assert "set data_dir to a folder that has it" in error
     assert not project.path("data/manifest.json").exists()
 
@@ -111,7 +113,7 @@ def test_a_missing_checkpoint(project):
         ("page.pt", None, "no checkpoint that can be read safely"),
     ],
 )
-def test_a_checkpoint_that_is_none(project, checkpoint, name, break_it, message):
+def test_an_invalid_checkpoint(project, checkpoint, name, break_it, message):
     broken = project.folder / name
     if break_it:
         state = torch.load(checkpoint, weights_only=True)
@@ -131,9 +133,15 @@ def test_a_checkpoint_that_is_none(project, checkpoint, name, break_it, message)
 
 def test_weights_that_give_nan(project, checkpoint):
     state = torch.load(checkpoint, weights_only=True)
-    state["heads.2.fc.bias"][:] = float("nan")
+    own = state["heads.2.fc.weight"]
+    state["heads.2.fc.weight"] = torch.full_like(own, float("nan"))
     torch.save(state, project.folder / "nan.pt")
     with_checkpoint(project, "nan.pt")
+    error = fails(project, "network")
+    assert "heads.2.fc.weight contains values that are infinite or NaN" in error
+    # Finite themselves, with logits that are not.
+    state["heads.2.fc.weight"] = torch.full_like(own, 3e38)
+    torch.save(state, project.folder / "nan.pt")
     error = fails(project, "results/small/exits/test.parquet")
     assert "logits of 200 samples are NaN or infinite" in error
     assert "at exit 3" in error
@@ -184,7 +192,7 @@ def server(checkpoint):
 
 @pytest.mark.parametrize(
     ("page", "message"),
-    [("half", ""), ("page", "a web page came"), ("other", "wrong checksum")],
+    [("half", ""), ("page", "sent a web page"), ("other", "wrong checksum")],
 )
 def test_a_server_that_gives_something_else(project, server, page, message):
     address = f"http://127.0.0.1:{server.server_port}"
@@ -195,7 +203,7 @@ def test_a_server_that_gives_something_else(project, server, page, message):
     }
     with_checkpoint(project, source)
     error = fails(project, "network")
-    assert "data/weights/net.pt: not there" in error
+    assert "data/weights/net.pt: missing" in error
     assert message in error
     assert not (project.folder / "data/weights/net.pt").exists()
     no_rest(project)

@@ -11,22 +11,53 @@ import pytest
 import yaml
 
 from conftest import SMALL, Project, copy_of_project
-from early_exit.fingerprint import reachable
+from early_exit.config.fingerprint import reachable
+from early_exit.records.uncertainty.measures import NAMES
 
-AFTER_SELECTION = {"select_policy", "evaluate_policy", "simulate_policies", "write_summary"}
-DRAWN = {"draw_figures", "all"}
-FRONTIER = {"find_frontier", "measure_frontier", "draw_frontier", "all"}
-QUALITY = {"fit_temperatures", "measure_quality", "draw_quality", "all"}
-EVERY_FIGURE = {"draw_learning_curve", "draw_frontier", "draw_quality"} | DRAWN
+pytestmark = pytest.mark.thorough
+
+SUMMARISED = {"write_summary", "make_explorer"}
+AFTER_SELECTION = {
+    *("select_policy", "evaluate_policy", "simulate_policies"),
+    *("count_uncertainty", "draw_samples", *SUMMARISED),
+}
+SWEEP_DRAWN = {"draw_sweep", "all"}
+DRAWN = SWEEP_DRAWN | {
+    *("draw_operating_points", "draw_exit_shares", "draw_exit_accuracy", "draw_per_class"),
+    *("draw_targets", "draw_uncertainty", "draw_cost", "draw_frontier", "write_pages"),
+}
+ITS_METHODS = {
+    *("find_frontier", "join_frontier", "measure_frontier", "show_table"),
+    *("draw_frontier", "draw_methods", "draw_attainable", "make_explorer", "all"),
+}
+FRONTIER = ITS_METHODS | {"find_references"}
+# The published way, which stands beside the methods, takes percentiles.
+PUBLISHED = FRONTIER - {"find_frontier"}
+RELIABILITY = {
+    *("fit_temperatures", "measure_reliability", "draw_reliability", "show_table", "all"),
+}
+EVERY_FIGURE = {
+    *("draw_learning_curve", "draw_methods", "draw_attainable", "draw_reliability"),
+    "draw_samples",
+    *(DRAWN - {"write_pages"}),
+}
 AFTER_CALIBRATION = {"calibrate_thresholds"} | AFTER_SELECTION | DRAWN
 AFTER_COST = {"measure_cost", "sweep_thresholds"} | AFTER_CALIBRATION | FRONTIER
-AFTER_EXITS = {"record_exits", "sweep_thresholds"} | AFTER_CALIBRATION | FRONTIER | QUALITY
+AFTER_EXITS = {"record_exits", "sweep_thresholds"} | AFTER_CALIBRATION | FRONTIER | RELIABILITY
 AFTER_TRAINING = {"train_network", "draw_learning_curve"} | AFTER_EXITS | AFTER_COST
 EVERYTHING = {"prepare_data"} | AFTER_TRAINING
 
 
 def planned(project) -> set[str]:
-    return set(project.planned())
+    """The rules that a dry run plans; of ``draw_figure``, which figures: ``draw_sweep``."""
+    shown = project.run("-n", check=True)
+    text = shown.stdout + shown.stderr
+    if "Nothing to be done" in text:
+        return set()
+    found = set(re.findall(r"^(?:local)?rule (\w+):", text, re.MULTILINE))
+    drawn = set(re.findall(r"^ +wildcards: .*figure=(\w+)", text, re.MULTILINE))
+    assert bool(drawn) == ("draw_figure" in found)
+    return found - {"draw_figure"} | {f"draw_{figure}" for figure in drawn}
 
 
 def settings(project, experiment=None, **config):
@@ -83,7 +114,7 @@ def test_nothing_in_a_copy_that_lost_its_times(finished, tmp_path):
     folder.mkdir()
     clone = copy_of_project(folder)
     for part in ("results", ".snakemake"):
-        # Files come out in whatever order: a later stage may look older than an earlier one.
+        # Files come out in whatever order: a later step may look older than an earlier one.
         shutil.copytree(finished.folder / part, folder / part, copy_function=shutil.copyfile)
     assert planned(clone) == set()
 
@@ -91,36 +122,43 @@ def test_nothing_in_a_copy_that_lost_its_times(finished, tmp_path):
 @pytest.mark.parametrize(
     ("path", "old", "new", "expected"),
     [
-        ("calibration/percentile.py", "1.0 - desired", "0.9 - desired", "calibration"),
-        ("calibration/__init__.py", '"method": method', '"method": method + ""', "calibration"),
-        ("calibration/certified.py", "STEPS = 400", "STEPS = 401", FRONTIER),
-        ("calibration/distribution.py", "0.02, 50.0", "0.01, 50.0", set()),
-        ("frontier.py", "PUBLISHED_DESIRED = 0.80", "PUBLISHED_DESIRED = 0.81", FRONTIER),
-        ("temperature.py", "1e-6", "1e-7", QUALITY),
+        (
+            "calibration/methods/percentile.py",
+            "1.0 - desired",
+            "0.9 - desired",
+            AFTER_CALIBRATION | PUBLISHED,
+        ),
+        ("calibration/calibrate.py", '"method": method', '"method": method + ""', "calibration"),
+        ("calibration/methods/certified.py", "STEPS = 400", "STEPS = 401", ITS_METHODS),
+        ("calibration/methods/distribution.py", "0.02, 50.0", "0.01, 50.0", set()),
+        ("analysis/frontier.py", "PUBLISHED_DESIRED = 0.80", "PUBLISHED_DESIRED = 0.81", FRONTIER),
+        ("calibration/temperature.py", "1e-6", "1e-7", RELIABILITY),
         ("figures/style.py", '"font.size": 10', '"font.size": 11', EVERY_FIGURE),
-        ("figures/sweep.py", "figsize=(13, 4.4)", "figsize=(13, 4.5)", DRAWN),
-        ("summary.py", '"experiment": experiment', '"experiment": str(experiment)', None),
-        ("sweep.py", "span or (0.0,", "span or (-0.0,", "sweep"),
-        ("extraction.py", "torch.cat(logits)", "torch.cat([*logits])", AFTER_EXITS),
-        ("cost.py", "// 2", "// 2 + 0", AFTER_COST),
+        ("figures/sweep.py", "figsize=(13, 4.6)", "figsize=(13, 4.5)", SWEEP_DRAWN),
+        ("analysis/summary.py", '"experiment": experiment', '"experiment": str(experiment)', None),
+        ("policy/sweep.py", "span or (0.0,", "span or (-0.0,", "sweep"),
+        ("inference/exits.py", "torch.cat(logits)", "torch.cat([*logits])", AFTER_EXITS),
+        ("inference/macs.py", "// 2", "// 2 + 0", AFTER_COST),
         ("training/loop.py", "loss.backward()", "loss.backward(); del right", "network"),
-        ("networks/branchynet.py", "HIDDEN = 128", "HIDDEN = 64 * 2", "network"),
+        ("networks/zoo/branchynet.py", "HIDDEN = 128", "HIDDEN = 64 * 2", "network"),
         ("datasets/digits.py", "TEST = 450", "TEST = 451", EVERYTHING),
         ("datasets/cifar.py", "CALIBRATION = 5000", "CALIBRATION = 5001", set()),
-        ("replication.py", "CUTOFF = 0.6", "CUTOFF = 0.7", set()),
-        ("uncertainty/margin.py", "1.0 - (", "2.0 - (", QUALITY - {"fit_temperatures"}),
-        ("selection.py", "ratio.idxmax()", "ratio.argmax()", "selection"),
+        ("analysis/reproduction.py", "CUTOFF = 0.6", "CUTOFF = 0.7", set()),
+        ("records/uncertainty/margin.py", "1.0 - (", "2.0 - (", RELIABILITY - {"fit_temperatures"}),
+        ("analysis/selection.py", "ratio.idxmax()", "ratio.argmax()", "selection"),
+        # Not Python: a parameter of its own.
+        ("explorer/model.js", "const BINS = 40", "const BINS = 41", {"make_explorer", "all"}),
     ],
 )
 def test_exactly_what_depends_on_an_edit_in_the_library(finished, path, old, new, expected):
     finished.edit(f"scripts/early_exit/{path}", old, new)
     named = {
-        None: {"write_summary"} | DRAWN,
+        None: SUMMARISED | DRAWN,
         "network": AFTER_TRAINING,
         "selection": AFTER_SELECTION | DRAWN,
         "calibration": AFTER_CALIBRATION | FRONTIER,
         # The method `uniform`, which is on the frontier, is a sweep.
-        "sweep": {"sweep_thresholds"} | DRAWN | FRONTIER,
+        "sweep": {"sweep_thresholds"} | SWEEP_DRAWN | ITS_METHODS,
     }
     expected = expected if isinstance(expected, set) else named[expected]
     assert planned(finished) == expected
@@ -129,17 +167,17 @@ def test_exactly_what_depends_on_an_edit_in_the_library(finished, path, old, new
 @pytest.mark.parametrize(
     ("experiment", "expected"),
     [
-        ({"sweep": {"points": 50}}, {"sweep_thresholds"} | DRAWN),
+        ({"sweep": {"points": 50}}, {"sweep_thresholds"} | SWEEP_DRAWN),
         ({"calibration": {"targets": [0.3, 0.6, 0.9, 0.95]}}, AFTER_CALIBRATION),
         ({"selection": {"latency_budget_ms": 999.0}}, AFTER_SELECTION | DRAWN),
         ({"cost": {"repeats": 4}}, AFTER_COST),
         ({"training": {"epochs": 2}}, AFTER_TRAINING),
         ({"seed": 1}, AFTER_TRAINING),
         ({"exit_rule": "above"}, AFTER_CALIBRATION | FRONTIER),
-        ({"frontier": {"budgets": 5}}, FRONTIER),
+        ({"frontier": {"budgets": 5}}, ITS_METHODS),
         ({"temperature_scaling": True}, AFTER_CALIBRATION | FRONTIER | {"sweep_thresholds"}),
         ({"study": {"splits": 7}}, set()),
-        ({"evaluation": {"timed_batches": 3}}, {"evaluate_policy", "write_summary"} | DRAWN),
+        ({"evaluation": {"timed_batches": 3}}, {"evaluate_policy"} | SUMMARISED | DRAWN),
         ({"description": "Other words."}, set()),
         ({"training": {"threads": 1}}, set()),
         ({"dataset": {"mirrors": ["https://example.org/x"]}}, set()),
@@ -157,8 +195,10 @@ def test_a_new_desired_accuracy_runs_no_pass_over_a_split(finished):
     assert not plan & {"train_network", "record_exits", "measure_cost"}
 
 
-@pytest.mark.parametrize("module", ["cost_model", "policy", "selection", "calibration/__init__"])
-def test_an_edit_in_what_works_on_records_runs_no_pass_over_a_split(finished, module):
+@pytest.mark.parametrize(
+    "module", ["policy/costs", "policy/policy", "analysis/selection", "calibration/calibrate"]
+)
+def test_an_edit_in_code_for_records_runs_no_pass_over_a_split(finished, module):
     with open(finished.folder / f"scripts/early_exit/{module}.py", "a") as file:
         file.write("\nMORE = 1\n")
     plan = planned(finished)
@@ -166,7 +206,7 @@ def test_an_edit_in_what_works_on_records_runs_no_pass_over_a_split(finished, mo
     assert not plan & {"prepare_data", "train_network", "record_exits", "measure_cost"}
 
 
-def test_the_place_of_the_data_is_not_part_of_a_result(finished):
+def test_the_path_of_the_data_is_not_part_of_a_result(finished):
     settings(finished, data_dir="elsewhere")
     assert planned(finished) == set()
 
@@ -201,7 +241,7 @@ def test_the_fingerprints_cover_every_module_that_a_job_used(finished):
     for rules in (finished.folder / "rules").glob("*.smk"):
         for rule in re.split(r"^rule ", rules.read_text(), flags=re.MULTILINE)[1:]:
             for log in logs_of(finished, rule):
-                named = [script_of(rule), *chosen_by(rule)]
+                named = [script_of(rule), *chosen_by(rule, log)]
                 covered = reachable(scripts, *named)
                 used = re.search(r"Library modules used: (.*)", log.read_text())[1].split()
                 assert set(used) <= covered, (log.name, set(used) - covered)
@@ -210,7 +250,7 @@ def test_the_fingerprints_cover_every_module_that_a_job_used(finished):
 def logs_of(project, rule: str) -> list[Path]:
     found = re.search(r'log:\n +"results/\{experiment\}/logs/(.*)\.log"', rule)
     # `small` is trained, and is no published experiment.
-    if not found or "replication" in found[1] or "network_import" in rule:
+    if not found or "reproduction" in found[1] or "network_import" in rule:
         return []
     wanted = re.sub(r"\{\w+\}", "*", found[1]) + ".log"
     return sorted(project.path("logs").glob(wanted))
@@ -220,25 +260,27 @@ def script_of(rule: str) -> str:
     return re.search(r'scripts/(\w+)\.py"', rule)[1]
 
 
-def chosen_by(rule: str) -> list[str]:
+def chosen_by(rule: str, log: Path) -> list[str]:
     """The modules that the rule names besides its script, for the experiment `small`."""
     of_methods, call = re.search(r"code=code(_of_methods)?\((.*?)\),\n", rule, re.DOTALL).groups()
     if of_methods:
         methods = ["percentile", *SMALL["frontier"]["methods"]]
-        modules = [f"calibration.{method}" for method in methods]
-        return [f"early_exit.{module}" for module in ["uncertainty.entropy", *modules]]
-    if "MEASURES" in call:
-        return [
-            f"early_exit.uncertainty.{name}" for name in ("entropy", "max_probability", "margin")
-        ]
-    if "FIGURES" in call:
-        names = ["sweep", "operating_points", "exit_shares", "exit_accuracy", "per_class"]
-        return [f"early_exit.figures.{name}" for name in names]
+        modules = [f"calibration.methods.{method}" for method in methods]
+        return [f"early_exit.{module}" for module in ["records.uncertainty.entropy", *modules]]
+    if "PLAIN" in call:
+        measures = ("entropy", "max_probability", "margin")
+        return [f"early_exit.records.uncertainty.{name}" for name in measures]
     fields = {
         "network": {"name": "branchynet"},
         "dataset": {"name": "digits"},
         "measure": "entropy",
         "method": "percentile",
+        "figure": log.stem.removeprefix("figures_"),
     }
-    modules = re.findall(r'"([^"]+)"', call)[1:]
+    modules = [name for name in re.findall(r'"([^"]+)"', call)[1:] if "{name}" not in name]
+    if "MEASURES" in call:
+        modules += [f"records.uncertainty.{name}" for name in NAMES]
+    if "frontier_policies" in call:
+        fields["method"] = "uniform"
+        modules += [f"calibration.methods.{method}" for method in SMALL["frontier"]["methods"]]
     return [f"early_exit.{module}".format(**fields) for module in modules]

@@ -1,8 +1,8 @@
-"""Whatever is wrong with a file that a stage reads is found before it is used.
+"""Damage to any file that a step reads is found before the file is used.
 
 For every rule, every artifact among its inputs is broken in every way of :mod:`damage`, and the
-stage is called. It must stop with one line that names the file and says how to mend it, and touch
-nothing. Damage that changes nothing of what is read, such as in a blank, is told apart by reading.
+script is run. It must stop with one line that names the file and the remedy, and change nothing.
+Damage that does not change the content, such as in a blank, is recognised by reading.
 """
 
 import re
@@ -11,11 +11,13 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from damage import broken, content, foreign
+from damage import broken, content, misplaced
 from jobs import planned_jobs
 
 from conftest import EXTRAS, ROOT
 from early_exit.errors import InputError
+
+pytestmark = pytest.mark.thorough
 
 # Beside those of `all`: what they read must be found damaged as well.
 TARGETS = ("all", *EXTRAS)
@@ -23,35 +25,52 @@ TARGETS = ("all", *EXTRAS)
 NOT_THERE = {
     *("record_shard", "join_shards", "sweep_shard", "import_network"),
     *("describe_records", "import_records", "import_costs", "simulate_policy"),
-    *("replicate_published", "draw_replication", "gather_replicates"),
+    "make_explorer_of_records",
+    *("reproduce_published", "draw_reproduction", "gather_replicates", "fit_criteria"),
+    # Reads a file only where another workflow's rule makes the data.
+    "prepare_data",
 }
-# What one file alone cannot tell: a stage that reads nothing else of the same origin takes what
-# belongs to another experiment, and the next stage that reads both refuses it.
+# Steps with a single input accept one of another experiment; the next step that reads both inputs
+# refuses it.
 ALONE = {
-    *("draw_frontier", "draw_learning_curve", "draw_quality", "fit_temperatures"),
-    *("draw_baselines", "draw_scaling", "draw_study"),
+    *(
+        "draw_methods",
+        "draw_attainable",
+        "draw_learning_curve",
+        "draw_reliability",
+        "fit_temperatures",
+    ),
+    *("draw_baselines", "draw_drift", "draw_runtimes", "draw_scalability", "draw_study"),
+    "show_table",
 }
 OUTCOMES = {
     "found": "damaged artifacts found",
     "unchanged": "damaged artifacts that read the same",
-    "left to the next": "artifacts of another experiment left to the next stage",
+    "left to the next": "artifacts of another experiment left to the next step",
 }
 REMEDY = re.compile(r"delete|run again|fetch|set |use |give ")
 
 
 def rules_that_read() -> list[str]:
-    found = []
+    found = {f"draw_{figure}" for figure in figures()}
     for file in sorted((ROOT / "rules").glob("*.smk")):
-        for rule in re.split(r"^rule ", file.read_text(), flags=re.MULTILINE)[1:]:
+        text = file.read_text()
+        found |= set(re.findall(r"^use rule \w+ as (\w+) with:", text, re.MULTILINE))
+        for rule in re.split(r"^rule ", text, flags=re.MULTILINE)[1:]:
             if "script:" in rule and "input:" in rule:
-                found.append(rule.split(":")[0])
-    return sorted(set(found) - NOT_THERE)
+                found.add(rule.split(":")[0])
+    return sorted(found - NOT_THERE - {"draw_figure"})
+
+
+def figures() -> set[str]:
+    modules = {path.stem for path in (ROOT / "scripts/early_exit/figures").glob("*.py")}
+    return modules - {"__init__", "save", "style"}
 
 
 @pytest.fixture(scope="module")
 def jobs(extras_once):
-    """One job of each rule."""
-    return {job.rule: job for job in planned_jobs(extras_once.folder, *TARGETS)}
+    """One job of each rule, and of each figure."""
+    return {job.name: job for job in planned_jobs(extras_once.folder, *TARGETS)}
 
 
 @pytest.fixture(scope="module")
@@ -81,12 +100,12 @@ def outputs(job) -> dict[Path, bytes]:
 
 @pytest.mark.faults
 @pytest.mark.parametrize("job", rules_that_read(), indirect=True)
-def test_damage_is_found_named_and_told_how_to_mend(job, tally):
+def test_damage_is_found_with_file_and_remedy(job, tally):
     before, wrong = outputs(job), []
     for path in artifacts(job):
         whole, right = path.read_bytes(), content(path)
         cases = [(what, partial(path.write_bytes, data)) for what, data in broken(path)]
-        cases += foreign(path)
+        cases += misplaced(path)
         for what, do in cases:
             path.write_bytes(whole)
             do()
@@ -109,7 +128,7 @@ def tried(job, path: Path, what: str, right) -> str:
             return "unchanged"
     except InputError:
         pass
-    if job.rule in ALONE and what.startswith("of another experiment"):
+    if job.name in ALONE and what.startswith("of another experiment"):
         return "left to the next"
     try:
         job.run()

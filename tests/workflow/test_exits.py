@@ -30,15 +30,17 @@ def test_shards_joined_equal_one_job_to_the_byte(finished):
     }
     # What was joined is known by what made the shards, though they are gone.
     assert finished.planned(RECORDS) == {}
-    finished.edit("scripts/early_exit/extraction.py", "torch.cat(logits)", "torch.cat([*logits])")
+    edited = "scripts/early_exit/inference/exits.py"
+    finished.edit(edited, "torch.cat(logits)", "torch.cat([*logits])")
     assert set(finished.planned(RECORDS)) == {"record_shard", "join_shards"}
 
 
+@pytest.mark.thorough
 def test_a_sweep_in_shards_is_the_same_sweep(finished):
     names = ("sweep/test.csv", "sweep/test_cutoffs.csv")
     before = [untimed(finished.path(name)) for name in names]
     # In row groups so small that each shard has some.
-    finished.edit("scripts/early_exit/records.py", "ROWS = 65_536", "ROWS = 64")
+    finished.edit("scripts/early_exit/records/parquet.py", "ROWS = 65_536", "ROWS = 64")
     finished.run("--cores", "2", RECORDS, check=True)
     sharded = SMALL | {"sweep": {"shards": 3}}
     finished.configure(run="small", experiments={"small": sharded})
@@ -53,10 +55,11 @@ def test_a_sweep_in_shards_is_the_same_sweep(finished):
 
 
 def untimed(path):
-    """A table without its times and its seal."""
-    return pd.read_csv(path).drop(columns=["ms_per_sample", "seal"])
+    """A table without its times and its checksum."""
+    return pd.read_csv(path, comment="#").drop(columns=["ms_per_sample"])
 
 
+@pytest.mark.thorough
 def test_more_shards_than_batches_are_refused(finished):
     exits(finished, shards=8)
     said = finished.run("--cores", "2", RECORDS).stderr
@@ -64,19 +67,22 @@ def test_more_shards_than_batches_are_refused(finished):
     assert finished.path("exits/test.parquet").exists()
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("settings", "kept"),
     [
-        ("quality: false", False),
-        ("quality: true", True),
-        ("{quality: false, measure: margin}", True),
-        ("{quality: false, temperature_scaling: true}", True),
+        ("reliability: false", False),
+        ("reliability: true", True),
+        ("{reliability: false, measure: margin}", True),
+        ("{reliability: false, temperature_scaling: true}", True),
     ],
 )
-def test_logits_are_left_out_where_no_stage_needs_them(finished, settings, kept):
+def test_logits_are_dropped_if_no_step_needs_them(finished, settings, kept):
     before = pd.read_parquet(finished.path("exits/test.parquet"))
     exits(finished, logits="needed")
     own = "\n".join(f"    {line}" for line in settings.strip("{}").split(", "))
+    if "measure" in own:
+        finished.edit("config.yaml", "    measure: entropy\n", "")
     finished.edit("config.yaml", "    training:", f"{own}\n    training:")
     if kept:
         # They are there already.

@@ -1,6 +1,6 @@
 """Inputs of two experiments with different networks are never used together.
 
-The second experiment is a real one: the same data, another network, every stage really run. In
+The second experiment is a real one: the same data, another network, every step really run. In
 every rule, each input is taken from it in turn, and then all but that one.
 """
 
@@ -12,34 +12,37 @@ import torch
 from jobs import planned_jobs
 from test_damage import artifacts
 
-from early_exit import networks
 from early_exit.errors import InputError
+from early_exit.networks.checkpoint import load_network, save_network
 
 # In the order of the workflow; the first is not trained but made here.
 REMADE = (
     *("record_exits", "measure_cost", "fit_temperatures", "sweep_thresholds"),
-    *("calibrate_thresholds", "find_frontier", "select_policy", "evaluate_policy"),
-    *("simulate_policies", "write_summary", "measure_quality", "measure_frontier"),
+    *("calibrate_thresholds", "find_frontier", "find_references", "join_frontier"),
+    *("select_policy", "evaluate_policy"),
+    *("simulate_policies", "write_summary", "measure_reliability", "measure_frontier"),
 )
 NETWORK = "results/small/network/network.safetensors"
 
-pytestmark = pytest.mark.faults
+pytestmark = [pytest.mark.faults, pytest.mark.thorough]
 
 
 @pytest.fixture(scope="module")
 def two(finished_once, tmp_path_factory):
     """The jobs, a folder with the first experiment, and one with the second."""
-    jobs = planned_jobs(finished_once.folder, "all", "ship", "speed", "study", "export")
+    jobs = planned_jobs(
+        finished_once.folder, "all", "ship", "speed", "latency", "drift", "study", "export"
+    )
     one, other = (tmp_path_factory.mktemp(name) for name in ("one", "other"))
     for folder in (one, other):
         shutil.copytree(finished_once.folder, folder, dirs_exist_ok=True)
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(other)
-        network, identity = networks.load(NETWORK)
+        network, provenance = load_network(NETWORK)
         torch.manual_seed(1)
         for parameter in network.parameters():
             parameter.data += 0.01 * torch.randn_like(parameter)
-        networks.save(network, NETWORK, identity | {"seed": 1})
+        save_network(network, NETWORK, provenance | {"seed": 1})
         for rule in REMADE:
             for job in jobs:
                 if job.rule == rule:

@@ -7,6 +7,8 @@ import pytest
 
 from conftest import ROOT
 
+pytestmark = pytest.mark.thorough
+
 PAGE = (ROOT / "docs/networks.md").read_text()
 
 
@@ -19,11 +21,11 @@ def block(language: str, containing: str) -> str:
 @pytest.fixture
 def followed(project):
     """The project after the page's first three steps."""
-    (project.folder / "scripts/early_exit/networks/narrow.py").write_text(
+    (project.folder / "scripts/early_exit/networks/zoo/narrow.py").write_text(
         block("python", "class Network")
     )
     project.edit(
-        "rules/config.schema.yaml",
+        "scripts/early_exit/config/schema.yaml",
         "enum: &networks [branchynet",
         "enum: &networks [narrow, branchynet",
     )
@@ -37,8 +39,8 @@ def test_the_network_of_the_page_runs(followed):
     summary = json.loads((followed.folder / "results/narrow/summary.json").read_text())
     assert (summary["network"], summary["exits"]) == ("narrow", 2)
     # Two strided convolutions, by hand, and the last of the linear layers.
-    assert summary["static"]["macs"] == 27 * 16 * 256 + 144 * 32 * 64 + 16 * 32 * 10
-    assert summary["static"]["accuracy"] > 0.8
+    assert summary["full_network"]["macs"] == 27 * 16 * 256 + 144 * 32 * 64 + 16 * 32 * 10
+    assert summary["full_network"]["accuracy"] > 0.8
     planned = followed.planned("ship", "--config", "run=narrow@0")
     assert {"train_network", "ship_network"} <= planned.keys()
     assert followed.planned("replicates", "--config", "run=narrow")["train_network"] == 5

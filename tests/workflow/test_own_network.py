@@ -1,4 +1,4 @@
-"""Pictures and networks of the user's own, as docs/networks.md has them, in small."""
+"""Images and networks of the user's own, as docs/networks.md has them, in small."""
 
 import json
 import os
@@ -13,26 +13,30 @@ import torch
 import yaml
 from PIL import Image
 from test_bad_input import fails
-from test_caching import AFTER_TRAINING, EVERYTHING, FRONTIER, QUALITY, planned
+from test_caching import AFTER_TRAINING, EVERYTHING, FRONTIER, RELIABILITY, planned
 from test_networks_page import block
 from torchvision.models import get_model
 
 from conftest import ROOT, SMALL, copy_of_project
-from early_exit import datasets, networks
-from early_exit.files import sha256
-from early_exit.records import read_records
+from early_exit.datasets.load import load_split
+from early_exit.io.files import sha256
+from early_exit.networks.checkpoint import load_network
+from early_exit.records.parquet import read_records
+
+pytestmark = pytest.mark.thorough
 
 DIGITS = {"name": "digits", "calibration": 1, "test": 1, "split_seed": 0}
 QUICK = {key: SMALL[key] for key in ("evaluation", "selection")}
 QUICK |= {"cost": {"repeats": 3, "batch_sizes": [1, 32]}, "frontier": {"methods": []}}
-QUICK |= {"quality": False}
-LEFT_OUT = {*FRONTIER, *QUALITY} - {"all"}
+QUICK |= {"reliability": False}
+# The page is made without a frontier, too.
+LEFT_OUT = {*FRONTIER, *RELIABILITY} - {"all", "make_explorer"}
 
 
 def digits(samples):
     """Some of the digits, 16x16, and their labels."""
-    found = datasets.load("", "train", DIGITS)
-    return found.images[:samples, :, ::2, ::2], found.labels[:samples]
+    found = load_split("", "train", DIGITS)
+    return found.inputs[:samples, :, ::2, ::2], found.labels[:samples]
 
 
 def draw(folder, samples=160):
@@ -55,7 +59,7 @@ def experiment(name, **smaller):
 def resnet_once(tmp_path_factory):
     """A finished run of the page's first experiment, and the ResNet that it began with."""
     project = copy_of_project(tmp_path_factory.mktemp("resnet"))
-    draw(project.folder / "pictures")
+    draw(project.folder / "images")
     torch.manual_seed(0)
     resnet = get_model("resnet18", num_classes=10).eval()
     torch.save(resnet.state_dict(), project.folder / "resnet18.pt")
@@ -79,19 +83,19 @@ def test_the_last_exit_is_the_resnet(resnet_once):
     project, resnet = resnet_once
     records = read_records(project.path("exits/test.parquet"), logits=True)
     settings = {"name": "folder", "size": 16, "test": 30, "calibration": 40, "split_seed": 42}
-    data = datasets.load(project.folder / "pictures", "test", settings)
+    data = load_split(project.folder / "images", "test", settings)
     own = yaml.safe_load((project.folder / "config.yaml").read_text())["experiments"]["small"]
     mean, std = (torch.tensor(own["dataset"][key])[:, None, None] for key in ("mean", "std"))
     with torch.no_grad():
-        expected = resnet((data.images / 255 - mean) / std)
+        expected = resnet((data.inputs / 255 - mean) / std)
     np.testing.assert_allclose(records.logits[:, -1], expected, atol=1e-3)
     assert (records.index == data.index.numpy()).all()
     log = project.path("logs/network.log").read_text()
-    assert "Begins with the weights of resnet18.pt; heads that start afresh: 1, 2, 3" in log
+    assert "Starting from the weights of resnet18.pt; heads that start afresh: 1, 2, 3" in log
 
 
 def test_classes_have_their_names(resnet_project):
-    table = pd.read_csv(resnet_project.path("evaluation/per_class.csv"))
+    table = pd.read_csv(resnet_project.path("evaluation/per_class.csv"), comment="#")
     assert table.class_name.tolist() == [f"digit {n}" for n in range(10)]
     assert table.samples.sum() == 30
     summary = json.loads(resnet_project.path("summary.json").read_text())
@@ -102,11 +106,11 @@ def test_classes_have_their_names(resnet_project):
     assert re.search(r"digit \d", resnet_project.path("figures/per_class.svg").read_text())
 
 
-def test_exactly_what_depends_on_the_pictures_and_the_file(resnet_project):
-    pictures, file = (resnet_project.folder / name for name in ("pictures", "examples/resnet.py"))
-    chosen = next(pictures.rglob("*.png"))
-    picture, text = chosen.read_bytes(), file.read_text()
-    for path in pictures.rglob("*.png"):
+def test_exactly_what_depends_on_the_images_and_the_file(resnet_project):
+    folder, file = (resnet_project.folder / name for name in ("images", "examples/resnet.py"))
+    chosen = next(folder.rglob("*.png"))
+    content, text = chosen.read_bytes(), file.read_text()
+    for path in folder.rglob("*.png"):
         os.utime(path, (1e9, 1e9))
     file.write_text(f"# A remark.\n{text}")
     assert planned(resnet_project) == set()
@@ -115,12 +119,12 @@ def test_exactly_what_depends_on_the_pictures_and_the_file(resnet_project):
     file.write_text(text)
     Image.open(chosen).rotate(90).save(chosen)
     assert planned(resnet_project) == EVERYTHING - LEFT_OUT
-    chosen.write_bytes(picture)
-    other = pictures.rename(pictures.with_name("elsewhere"))
-    resnet_project.edit("config.yaml", "path: pictures", "path: elsewhere")
+    chosen.write_bytes(content)
+    other = folder.rename(folder.with_name("elsewhere"))
+    resnet_project.edit("config.yaml", "path: images", "path: elsewhere")
     assert planned(resnet_project) == set()
-    other.rename(pictures)
-    resnet_project.edit("config.yaml", "path: elsewhere", "path: pictures")
+    other.rename(folder)
+    resnet_project.edit("config.yaml", "path: elsewhere", "path: images")
 
 
 @pytest.fixture
@@ -130,7 +134,7 @@ def slim(project):
     (project.folder / "own/slim.py").write_text(block("python", "class Slim"))
     images, labels = digits(300)
     arrays = {"images": images.permute(0, 2, 3, 1).numpy(), "labels": labels.numpy()}
-    np.savez(project.folder / "own/pictures.npz", **arrays)
+    np.savez(project.folder / "own/images.npz", **arrays)
     project.configure(run="small", experiments={"small": experiment("slim")})
     return project
 
@@ -140,27 +144,29 @@ def test_a_class_of_ones_own_on_arrays(slim):
     result = json.loads(slim.path("evaluation/evaluation.json").read_text())
     # Two strided convolutions, by hand, and the last linear layer.
     macs = 27 * 8 * 64 + 72 * 16 * 16 + 64 * 10
-    assert result["static"]["macs"] == macs
+    assert result["full_network"]["macs"] == macs
     assert result["agreement"]["different"] == 0
 
 
-def test_a_network_learns_from_that_of_another_experiment_which_is_made_first(slim):
+def test_the_teacher_of_another_experiment_is_made_first(slim):
     small, taught = experiment("slim"), experiment("slim")
     taught["training"] |= {"teacher": "results/small/network/network.safetensors"}
     run = {"run": "taught", "experiments": {"small": small, "taught": taught}}
     slim.configure(**run)
     slim.run("--cores", "2", "network", check=True)
-    _, identity = networks.load(slim.folder / "results/taught/network/network.safetensors")
-    assert identity["teacher"] == sha256(slim.path("network/network.safetensors"))
+    trusted = [f"{slim.folder}/own/slim.py:Slim"]
+    path = slim.folder / "results/taught/network/network.safetensors"
+    _, provenance = load_network(path, trusted)
+    assert provenance["teacher"] == sha256(slim.path("network/network.safetensors"))
     assert slim.planned("network") == {}
     small["training"]["epochs"] = 2
     slim.configure(**run)
     assert slim.planned("network")["train_network"] == 2
 
 
-def test_a_class_that_will_not_do_is_told_before_it_is_trained(slim):
+def test_an_unsuitable_class_is_reported_before_training(slim):
     slim.edit("own/slim.py", "nn.Linear(4 * width, classes)", "nn.Linear(4 * width, 7)")
-    assert "network own/slim.py:Slim: head 1: gives (2, 7) for 2 pictures" in fails(slim)
+    assert "network own/slim.py:Slim: head 1: returns (2, 7) for 2 images" in fails(slim)
     assert not slim.path("network/network.safetensors").exists()
     assert not slim.path("network/training_state.pt").exists()
 
@@ -173,10 +179,10 @@ def test_a_class_that_will_not_do_is_told_before_it_is_trained(slim):
         (
             "own/slim.py:Slim",
             "slim",
-            "unknown value 'slim'; known: branchynet, compact, residual; or path",
+            "unknown value 'slim'; known: branchynet, compact, intent_encoder, residual, small; or",
         ),
         (
-            "own/pictures.npz",
+            "own/images.npz",
             "gone.npz",
             "small.dataset.path: there is no folder or file called 'gone.npz'",
         ),
@@ -194,7 +200,7 @@ def test_a_class_that_will_not_do_is_told_before_it_is_trained(slim):
         ),
     ],
 )
-def test_what_is_not_there_is_told_at_once(slim, old, new, message):
+def test_missing_files_are_reported_at_once(slim, old, new, message):
     slim.edit("config.yaml", old, new)
     assert message in fails(slim)
     assert not (slim.folder / "results").exists()
@@ -202,21 +208,22 @@ def test_what_is_not_there_is_told_at_once(slim, old, new, message):
 
 def test_a_new_experiment_is_written(project):
     def new(*arguments):
-        command = [sys.executable, "scripts/new_experiment.py", *arguments]
+        command = [sys.executable, "scripts/early-exit", "new", *arguments]
         return subprocess.run(command, cwd=project.folder, text=True, capture_output=True)
 
     config = project.folder / "config.yaml"
     config.write_text((ROOT / "config.yaml").read_text())
-    assert "has the experiment mine" in new("mine", "folder").stdout
+    assert "Added the experiment mine to" in new("mine", "folder").stdout
     assert config.read_text().startswith((ROOT / "config.yaml").read_text())
     before = config.read_text()
     refused = new("mine", "folder")
-    assert refused.returncode == 1
+    assert refused.returncode == 2
     assert (
-        refused.stderr == "error: NAME=mine: config.yaml has that experiment; give another name\n"
+        "early-exit: name mine: config.yaml has that experiment; choose another name"
+        in refused.stderr
     )
     assert config.read_text() == before
     assert new("other", "cifar10").returncode == 0
     assert "train_network" in project.planned("network", "--config", "run=other")
-    draw(project.folder / "pictures", 20)
+    draw(project.folder / "images", 20)
     assert "train_network" in project.planned("network", "--config", "run=mine")

@@ -22,14 +22,14 @@ THRESHOLDS = [0.0727, 0.0876, 0.0182, 0.0186, 0.0031, 0.0041]
 
 
 @pytest.fixture(scope="session")
-def replication(published):
-    return pd.read_csv(published.folder / "results/published/replication.csv")
+def reproduction(published):
+    return pd.read_csv(published.folder / "results/published/reproduction.csv", comment="#")
 
 
-def test_the_published_figures_are_reproduced(replication):
+def test_the_published_figures_are_reproduced(reproduction):
     columns = ["quantity", "published", "reproduced", "corrected"]
-    assert replication.columns.tolist() == [*columns, "seal"]
-    reproduced = replication.set_index("quantity").reproduced
+    assert reproduction.columns.tolist() == columns
+    reproduced = reproduction.set_index("quantity").reproduced
     for quantity, value in REPRODUCED.items():
         assert reproduced[quantity] == pytest.approx(value, abs=5e-5), quantity
     for k, value in enumerate(EACH_EXIT, 1):
@@ -39,30 +39,34 @@ def test_the_published_figures_are_reproduced(replication):
         assert reproduced[name] == pytest.approx(value, abs=1e-4)
 
 
-def test_the_corrected_figures_stand_beside_them(replication):
-    corrected = replication.set_index("quantity").corrected
+def test_the_corrected_figures_stand_beside_them(reproduction):
+    corrected = reproduction.set_index("quantity").corrected
     assert corrected["overall accuracy, cutoff 0.6"] == pytest.approx(0.7825, abs=5e-5)
     assert corrected["overall accuracy, desired 0.85"] == pytest.approx(0.835, abs=1e-3)
-    assert np.isfinite(replication.published).all()
+    assert np.isfinite(reproduction.published).all()
 
 
-def test_done_right_with_the_published_rule(published):
+def test_correct_weights_with_the_published_rule(published):
     """Honest weights alone, the rule left as it was: the column that only the rule is wrong in."""
-    points = pd.read_csv(published.folder / "results/published/evaluation/operating_points.csv")
+    points = pd.read_csv(
+        published.folder / "results/published/evaluation/operating_points.csv", comment="#"
+    )
     assert points.accuracy[:6].tolist() == pytest.approx(
         [0.6156, 0.6200, 0.6174, 0.6163, 0.6162, 0.6159], abs=1.5e-4
     )
-    cutoffs = pd.read_csv(published.folder / "results/published/sweep/test_cutoffs.csv")
+    cutoffs = pd.read_csv(
+        published.folder / "results/published/sweep/test_cutoffs.csv", comment="#"
+    )
     overall = cutoffs[cutoffs.exit == "overall"].set_index("exit_rule").accuracy
     assert overall.to_dict() == pytest.approx({"above": 0.6347, "below": 0.7825})
 
 
-def test_the_whole_network(published):
+def test_the_full_network(published):
     summary = json.loads((published.folder / "results/published/summary.json").read_text())
     assert summary["per_exit_accuracy"] == pytest.approx(
         [0.6156, 0.7255, 0.7777, 0.8033, 0.8221, 0.8382], abs=1e-4
     )
-    assert summary["static"]["accuracy"] == pytest.approx(0.8382, abs=1e-4)
+    assert summary["full_network"]["accuracy"] == pytest.approx(0.8382, abs=1e-4)
     assert summary["selected"]["exit_rule"] == "above"
     assert summary["agreement"]["different"] == 0
     assert summary["samples"] == {"calibration": 5000, "test": 10000}

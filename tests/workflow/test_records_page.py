@@ -4,7 +4,11 @@ import json
 import re
 import subprocess
 
+import pytest
+
 from conftest import ROOT
+
+pytestmark = pytest.mark.thorough
 
 PAGE = (ROOT / "docs/records.md").read_text()
 

@@ -15,12 +15,14 @@ from test_bad_input import fails
 from test_kills import KILLED
 
 from conftest import PRIVATE, Project
-from early_exit import datasets, networks
+from early_exit.datasets.load import prepare_dataset
 from early_exit.errors import InputError
-from early_exit.training import SavedState
-from stage_runner import run_stage
+from early_exit.networks.build import build_network
+from early_exit.networks.checkpoint import save_network
+from early_exit.training.state import SavedState
+from job.run import run_job
 
-pytestmark = pytest.mark.faults
+pytestmark = [pytest.mark.faults, pytest.mark.thorough]
 
 
 @contextmanager
@@ -48,7 +50,7 @@ def full(folder: Path):
 
 @pytest.fixture(scope="module")
 def jobs(finished_once):
-    return {job.rule: job for job in planned_jobs(finished_once.folder)}
+    return {job.name: job for job in planned_jobs(finished_once.folder)}
 
 
 @pytest.mark.parametrize(
@@ -63,7 +65,7 @@ def test_a_full_disk_is_named_and_nothing_is_lost(
 ):
     monkeypatch.chdir(finished_once.folder)
     job = jobs[rule]
-    job.log = [str(tmp_path / "stage.log")]
+    job.log = [str(tmp_path / "job.log")]
     folder = Path(job.output[0]).parent
     before = {file: Path(file).read_bytes() for file in job.output}
     # Inputs beside the outputs must stay in sight.
@@ -77,7 +79,7 @@ def test_a_full_disk_is_named_and_nothing_is_lost(
         folder = elsewhere
     try:
         with full(folder), pytest.raises(SystemExit):
-            run_stage(lambda _: job.run(), job)
+            run_job(lambda _: job.run(), job)
     finally:
         logging.basicConfig(force=True)
         logging.captureWarnings(False)
@@ -91,10 +93,10 @@ def test_a_full_disk_is_named_and_nothing_is_lost(
 
 def test_writers_of_torch_and_safetensors_say_that_the_disk_is_full(tmp_path, tally):
     folder = tmp_path / "full"
-    network = networks.build("branchynet", 10, [3, 32, 32])
+    network = build_network("branchynet", 10, [3, 32, 32])
     with full(folder):
         for name, write in {
-            "a.safetensors": lambda path: networks.save(network, path, {}),
+            "a.safetensors": lambda path: save_network(network, path, {}),
             "a.pt": lambda path: SavedState(path, {}).save(network.state_dict()),
         }.items():
             with pytest.raises(OSError, match="No space left") as error:
@@ -136,15 +138,15 @@ def test_a_data_folder_that_is_of_no_use(kind, tmp_path, tally):
             mounted(folder, "-t", "tmpfs", "-o", "ro", "none"),
             pytest.raises((InputError, OSError), match=str(folder)),
         ):
-            datasets.prepare(folder, settings)
+            prepare_dataset(folder, settings)
     else:
         with pytest.raises((InputError, OSError), match=str(folder)):
-            datasets.prepare(folder, settings)
+            prepare_dataset(folder, settings)
     assert kind != "a file" or folder.read_text() == "mine"
     tally["faults around a run survived"] += 1
 
 
-def test_a_second_run_in_the_same_folder_is_told_and_harms_nothing(finished, tmp_path, tally):
+def test_a_second_run_in_the_same_folder_is_refused_and_harmless(finished, tmp_path, tally):
     before = lasting(finished.folder / "results")
     finished.path("summary.json").unlink()
     listed = tmp_path / "listed"
@@ -194,7 +196,7 @@ def test_a_clock_that_was_set_back(finished, tally):
     tally["faults around a run survived"] += 1
 
 
-def test_nothing_that_came_out_says_who_ran_it_where(finished_once: Project, tally):
+def test_outputs_contain_no_user_or_path(finished_once: Project, tally):
     private = {
         "a secret of the environment": PRIVATE["SOME_TOKEN"],
         "the user's name": PRIVATE["USER"],

@@ -2,7 +2,8 @@
 
 That is right before the file takes its place: all work is done, nothing of it is kept. The list is
 a file. Where KILLED_BEFORE names it, the process group gets the signal 9, and what was killed is
-taken off the list; where HELD_BEFORE does, the job says so in it, and goes on when it is gone.
+taken off the list; where DIED_BEFORE does, the job alone gets it; where HELD_BEFORE does, the job
+says so in it, and goes on when it is gone.
 """
 
 import os
@@ -20,6 +21,12 @@ def killed(listed, waiting, target):
     os.killpg(os.getpgrp(), signal.SIGKILL)
 
 
+def died(listed, waiting, target):
+    """The job alone, as the system does that has no memory left."""
+    listed.unlink()
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
 def held(listed, waiting, target):
     """Until the list is gone."""
     listed.write_text("held")
@@ -27,7 +34,9 @@ def held(listed, waiting, target):
         time.sleep(0.05)
 
 
-for name, act in {"KILLED_BEFORE": killed, "HELD_BEFORE": held}.items():
+ACTS = {"KILLED_BEFORE": killed, "DIED_BEFORE": died, "HELD_BEFORE": held}
+
+for name, act in ACTS.items():
     if name in os.environ:
 
         def replace(self, target, listed=Path(os.environ[name]), act=act):
