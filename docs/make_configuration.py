@@ -1,4 +1,4 @@
-"""Write docs/configuration.md from rules/config.schema.yaml; with --check, only compare."""
+"""Write docs/configuration.md from the schema; with --check, only compare."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from typing import Any
 import yaml
 
 ROOT = Path(__file__).resolve().parent.parent
-SCHEMA = ROOT / "rules/config.schema.yaml"
+SCHEMA = ROOT / "scripts/early_exit/config/schema.yaml"
 PAGE = ROOT / "docs/configuration.md"
 
 INTRODUCTION = """\
 # Configuration
 
-Made from `rules/config.schema.yaml` by `make docs`; edit there.
+Made from `scripts/early_exit/config/schema.yaml` by `make docs`; edit there.
 
 `config.yaml` holds these keys. An unknown key is an error that names it and the nearest known one.
 """

@@ -6,6 +6,6 @@ from early_exit.networks.backbone import with_exits
 
 
 def resnet(classes, shape, model="resnet18"):
-    """``classes`` and ``shape`` come from the data set, ``model`` from ``network.arguments``."""
+    """A ResNet with four exits; ``model`` is set in ``network.arguments``."""
     backbone = get_model(model, num_classes=classes)
     return with_exits(backbone, ["layer1", "layer2", "layer3", "layer4"], classes, shape)
