@@ -1,21 +1,72 @@
 """POST an image, get its class as JSON: `python service.py --port 8080`, in an export's folder.
 
-Limits for each client: bytes, pixels and seconds. Limits for all clients together: connections, and
-images processed at the same time. Requests beyond these get the status 503 at once.
+Images that arrive within some milliseconds are classified as one batch.
+
+Limits for each client: bytes, pixels and seconds. Limits for all clients together: connections,
+images unpacked at the same time, and images that wait for a batch. Requests beyond these get the
+status 503.
 """
 
 import argparse
 import io
 import json
+import queue
 import socket
 import sys
 import threading
 import time
+from concurrent.futures import Future
 from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import numpy as np
 from runner import EarlyExitRunner, ImageError
+
+BUSY = {"error": "too many images; try again"}
+
+
+class Batches:
+    """Classifies images that arrive at about the same time as one batch, in a thread of its own."""
+
+    def __init__(self, runner, settings):
+        self.runner, self.settings = runner, settings
+        # Bounded: a service that is too slow says so, and does not grow.
+        self.waiting = queue.Queue(settings.queue)
+        threading.Thread(target=self.work, daemon=True).start()
+
+    def classify(self, image):
+        """Class, exit (from 0) and uncertainty.
+
+        Raises queue.Full if too many images wait, and TimeoutError if the answer takes too long.
+        """
+        answer = Future()
+        self.waiting.put_nowait((image, answer))
+        return answer.result(self.settings.seconds)
+
+    def work(self):
+        """Classify batches, for ever."""
+        while True:
+            images, answers = zip(*self.collected(), strict=True)
+            try:
+                results = self.runner.run(np.stack(images), self.settings.batch)
+            except Exception as error:
+                for answer in answers:
+                    answer.set_exception(error)
+            else:
+                for answer, *found in zip(answers, *results, strict=True):
+                    answer.set_result(found)
+
+    def collected(self):
+        """The next images: those that come within some milliseconds of the first."""
+        batch = [self.waiting.get()]
+        until = time.monotonic() + self.settings.wait_ms / 1000
+        while len(batch) < self.settings.batch:
+            try:
+                batch.append(self.waiting.get(timeout=max(0, until - time.monotonic())))
+            except queue.Empty:
+                break
+        return batch
 
 
 class Service(ThreadingHTTPServer):
@@ -27,6 +78,7 @@ class Service(ThreadingHTTPServer):
 
     def __init__(self, runner, settings):
         self.runner, self.settings = runner, settings
+        self.batches = Batches(runner, settings)
         self.slots = threading.BoundedSemaphore(settings.connections)
         self.workers = threading.BoundedSemaphore(settings.workers)
         # Start time of each request that is being read.
@@ -66,6 +118,23 @@ class Service(ThreadingHTTPServer):
             request.recv(1 << 16)
         self.shutdown_request(request)
 
+    def classified(self, content):
+        """Status and answer for an image file's bytes."""
+        if not self.workers.acquire(timeout=self.settings.seconds):
+            return 503, BUSY
+        try:
+            image = self.runner.read(io.BytesIO(content), self.settings.max_pixels)
+        except ImageError as error:
+            return 400, {"error": f"no image that can be read ({error})"}
+        finally:
+            self.workers.release()
+        try:
+            prediction, taken, unsure = self.batches.classify(image)
+        except (queue.Full, TimeoutError):
+            return 503, BUSY
+        name = self.runner.class_names[prediction]
+        return 200, {"class": name, "exit": int(taken) + 1, "uncertainty": float(unsure)}
+
     def service_actions(self):
         """Close connections whose requests take too long; called at least twice a second."""
         latest = time.monotonic() - self.settings.seconds
@@ -97,17 +166,13 @@ class Request(BaseHTTPRequestHandler):
         self.server.reading.pop(self.connection, None)
         if len(content) < length:
             self.answer(408, {"error": "the image was incomplete, or too slow"})
-        elif not self.server.workers.acquire(timeout=self.server.settings.seconds):
-            self.answer(503, {"error": "too many images; try again"})
-        else:
-            try:
-                status, answer = classified(self.server.runner, content, self.server.settings)
-            except Exception:
-                self.answer(500, {"error": "internal error; see the log of the service"})
-                raise
-            finally:
-                self.server.workers.release()
-            self.answer(status, answer)
+            return
+        try:
+            status, answer = self.server.classified(content)
+        except Exception:
+            self.answer(500, {"error": "internal error; see the log of the service"})
+            raise
+        self.answer(status, answer)
 
     def length(self):
         """Content length in bytes; or ``None``, and an answer, if it is not allowed."""
@@ -147,17 +212,6 @@ class Request(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
 
-def classified(runner, content, settings):
-    """Status and answer for an image file's bytes."""
-    try:
-        image = runner.read(io.BytesIO(content), settings.max_pixels)
-    except ImageError as error:
-        return 400, {"error": f"no image that can be read ({error})"}
-    (prediction,), (exit_index,), (uncertainty,) = runner.run(image[None])
-    name = runner.class_names[prediction]
-    return 200, {"class": name, "exit": int(exit_index) + 1, "uncertainty": float(uncertainty)}
-
-
 def arguments():
     """Settings from the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -166,11 +220,18 @@ def arguments():
         "--port", type=int, default=8080, help="port to listen on (8080); 0 for a free one"
     )
     for name, default, meaning in [
-        ("seconds", 10.0, "for sending a request; also for waiting for a worker"),
+        (
+            "seconds",
+            10.0,
+            "for sending a request; also for waiting for a worker, and for an answer",
+        ),
         ("max-bytes", 10_000_000, "of an image file"),
         ("max-pixels", 25_000_000, "of an image; each takes up to 16 bytes"),
         ("connections", 64, "at the same time, each with a thread"),
-        ("workers", 2, "images decoded and classified at the same time"),
+        ("workers", 2, "images unpacked at the same time"),
+        ("batch", 32, "images classified at the same time"),
+        ("wait-ms", 2.0, "that the first image of a batch waits for others"),
+        ("queue", 64, "images that wait for a batch"),
     ]:
         text = f"{meaning} ({default:,})"
         parser.add_argument(f"--{name}", type=type(default), default=default, help=text)

@@ -42,6 +42,7 @@ rule export_policy:
         ),
         dataset=dataset,
         run_by=run_by,
+        single_graph=setting("export/single_graph"),
     script:
         "../scripts/export.py"
 

@@ -37,6 +37,7 @@ rule measure_runtimes:
         dataset=dataset,
         inference=setting("inference"),
         speed=setting("speed"),
+        cost=setting("cost"),
         data_dir=data_dir,
     script:
         "../scripts/runtimes.py"

@@ -10,6 +10,7 @@ import numpy as np
 from early_exit.errors import InputError
 from early_exit.inference.engine import Engine
 from early_exit.inference.runner import EarlyExitRunner
+from early_exit.inference.single import IMAGE
 from early_exit.inference.stopwatch import in_turns
 from early_exit.networks import MultiExitNetwork
 from early_exit.policy.agreement import TIE, Agreement, alike, explained_by
@@ -50,6 +51,35 @@ def agreement(
     return Agreement.of(equal, ~equal & fine[0] & fine[1])
 
 
+def single_run(
+    load: Callable[[bytes], tuple[Any, Callable]], content: bytes, runner: Any
+) -> Callable[[Any, int], tuple[np.ndarray, ...]]:
+    """What runs the graph for one sample at a time, called as the exported runner's ``run``.
+
+    Parameters
+    ----------
+    load
+        Loads a graph in the runner's runtime: :data:`early_exit.export.runner.SESSIONS`.
+    content
+        The graph.
+    runner
+        The exported runner, which checks inputs.
+    """
+    used, graph = load(content)
+
+    def run(inputs: Any, batch_size: int = 1) -> tuple[np.ndarray, ...]:
+        arrays = runner.checked(inputs)
+        names = [IMAGE] if runner.arrays is None else [own["name"] for own in runner.arrays]
+        named = dict(zip(names, arrays, strict=True))
+        rows = range(len(arrays[0]))
+        # Of some inputs a graph has none, since it does not use them.
+        taken = {name: named[name] for name in used}
+        found = [graph({name: own[k : k + 1] for name, own in taken.items()}) for k in rows]
+        return tuple(np.concatenate(column) for column in zip(*found, strict=True))
+
+    return run
+
+
 def time_both(
     network: MultiExitNetwork,
     policy: Policy,
@@ -57,6 +87,7 @@ def time_both(
     inputs: Structure,
     engine: Engine,
     regroup: bool,
+    single: Callable[[Any, int], Any] | None = None,
 ) -> dict[str, dict[str, float]]:
     """Milliseconds per sample of the torch runner and of the export, by batch size.
 
@@ -69,11 +100,14 @@ def time_both(
         Runs the export: inputs of a split as NumPy arrays, and a batch size.
     regroup
         Whether the torch runner regroups remaining samples.
+    single
+        Runs the single graph of the export, if it has one, likewise.
 
     Returns
     -------
     dict
-        By batch size ``ms_torch``, ``ms_onnx`` and ``speed``, the first divided by the second.
+        By batch size ``ms_torch``, ``ms_onnx`` and ``speed``, the first divided by the second; at
+        size 1 ``ms_single`` of the single graph.
     """
     found = {}
     for size in BATCH_SIZES:
@@ -82,6 +116,8 @@ def time_both(
             network, policy, engine, engine.regroup_size(size) if regroup else None
         )
         ways = [_under_torch(runner, engine, some, size), _exported(exported, some, size)]
+        alone = single is not None and size == 1
+        ways += [_exported(single, some, size)] if alone else []
         for way in ways:
             way()
         ms = in_turns(ways, ROUNDS, engine) / samples(some)
@@ -89,7 +125,7 @@ def time_both(
             "ms_torch": float(ms[0]),
             "ms_onnx": float(ms[1]),
             "speed": float(ms[0] / ms[1]),
-        }
+        } | ({"ms_single": float(ms[2])} if alone else {})
     return found
 
 

@@ -19,9 +19,12 @@ from early_exit.export import runner
 from early_exit.inference.backends.graph_file import read_graphs_file
 from early_exit.inference.backends.tensors import as_exported
 from early_exit.inference.graphs import OPSET, export_graphs
+from early_exit.inference.single import FILE as SINGLE
+from early_exit.inference.single import Parts, single_graph
 from early_exit.io import images
 from early_exit.io.files import sha256, write_json
 from early_exit.networks import MultiExitNetwork
+from early_exit.policy.policy import Policy
 from early_exit.records.uncertainty import backend
 from early_exit.records.uncertainty.measures import NAMES
 from early_exit.structures.inputs import InputSpec
@@ -47,6 +50,7 @@ def export(
     folder: Path,
     run_by: Sequence[str] = ("onnxruntime", "fp32"),
     listed: Path | None = None,
+    single: bool = False,
 ) -> None:
     """Write the export to ``folder``, which is empty.
 
@@ -61,6 +65,13 @@ def export(
     listed
         The list of the graphs that the policy was found for; without it they are made of the
         network, in fp32.
+    single
+        Whether to add :mod:`early_exit.inference.single`'s graph for one sample at a time.
+
+    Raises
+    ------
+    InputError
+        If that graph is asked for and cannot be made.
     """
     spec = InputSpec.read(manifest)
     if listed is None:
@@ -77,10 +88,13 @@ def export(
     tested = "".join(f"{name}  # {versions[name]} was tested\n" for name in needed)
     (folder / "requirements.txt").write_text(tested, encoding="utf-8")
     text = Path(__file__).with_name("readme_template.md").read_text(encoding="utf-8")
-    filled = _filled(text, policy, manifest, spec, run_by)
+    filled = _filled(text, policy, manifest, spec, run_by, single)
     (folder / "README.md").write_text(filled, encoding="utf-8")
     criteria = [name for name in code() if name.startswith(runner.CRITERIA)]
     files = [*graphs["stages"], *graphs["heads"], "policy.json", *criteria]
+    if single:
+        _write_single(folder, Policy.from_json(policy["policy"]), graphs, manifest, spec)
+        files.append(SINGLE)
     write_json(
         folder / "manifest.json",
         {
@@ -99,6 +113,19 @@ def export(
             "identity": policy["identity"],
         },
     )
+
+
+def _write_single(
+    folder: Path,
+    policy: Policy,
+    graphs: dict[str, Any],
+    manifest: dict[str, Any],
+    spec: InputSpec,
+) -> None:
+    scaling = {key: manifest.get(key) for key in ("mean", "std")} if spec.images else None
+    names = [] if spec.images else [own["name"] for own in _arrays(as_exported(spec.examples))]
+    model = single_graph(policy, Parts.of(graphs, folder), scaling, names)
+    (folder / SINGLE).write_bytes(model.SerializeToString(deterministic=True))
 
 
 def _copied(listed: Path, folder: Path) -> dict[str, Any]:
@@ -164,6 +191,7 @@ def _filled(
     manifest: dict[str, Any],
     spec: InputSpec,
     run_by: Sequence[str],
+    single: bool,
 ) -> str:
     """The export's README, its fields filled in."""
     # Not known after a recalibration without labels.
@@ -180,4 +208,8 @@ def _filled(
         measure=policy["policy"]["measure"],
         accuracy="not known" if accuracy is None else f"{accuracy:.2%}",
         version=__version__,
+        single=f"| `{SINGLE}` | all of it for one sample at a time, with an `If` at each exit;"
+        " returns `prediction`, `exit` (from 0) and `uncertainty` |\n"
+        if single
+        else "",
     )

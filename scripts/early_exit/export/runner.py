@@ -47,7 +47,7 @@ def max_probability(logits):
 
 def margin(logits):
     """One minus the gap between the two largest class probabilities, shape (N,)."""
-    ordered = np.sort(_softmax(logits), axis=1)
+    ordered = np.partition(_softmax(logits), -2, axis=1)
     return 1 - (ordered[:, -1] - ordered[:, -2])
 
 
@@ -190,7 +190,7 @@ class EarlyExitRunner:
         other input, and :class:`ExportError` if the logits with which a sample exits are not
         finite.
         """
-        arrays = self._checked(inputs)
+        arrays = self.checked(inputs)
         samples = len(arrays[0])
         if batch_size < 1:
             raise ValueError(f"a batch has at least one sample, not {batch_size}")
@@ -241,8 +241,8 @@ class EarlyExitRunner:
                 memory = tuple(kept[~exiting] for kept in memory)
         return prediction, exits, uncertainty
 
-    def _checked(self, inputs):
-        """The arrays of an input, in the order and types of the first graph's inputs."""
+    def checked(self, inputs):
+        """The arrays of an input, in the manifest's order and in the graphs' types."""
         if self.arrays is None:
             images = np.asarray(inputs)
             if images.dtype != np.uint8 or images.shape[1:] != self.shape:

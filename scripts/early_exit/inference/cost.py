@@ -15,10 +15,12 @@ import torch
 from torch import nn
 
 from early_exit.errors import InputError, reason_of
+from early_exit.inference.alone import alone
 from early_exit.inference.backends.network import plain_network
 from early_exit.inference.engine import Engine
 from early_exit.inference.macs import counted
 from early_exit.inference.regrouping import keep
+from early_exit.inference.single import MEASURES
 from early_exit.inference.stopwatch import milliseconds
 from early_exit.networks import MultiExitNetwork
 from early_exit.networks.checks import check_confidence
@@ -30,6 +32,8 @@ from early_exit.networks.heads import (
     takes_earlier,
 )
 from early_exit.networks.shared import shared_leaves
+from early_exit.policy.criterion import ExitCriterion
+from early_exit.policy.policy import uniform
 from early_exit.records.uncertainty import measures
 from early_exit.structures.inputs import InputSpec
 from early_exit.structures.tree import Structure, tensors
@@ -62,6 +66,9 @@ def measure_costs(
     The overhead is what a policy adds to a head: computing the uncertainty, deciding, and removing
     the samples that exit, here half of the batch. Rounds are interleaved, so that a slow moment of
     the machine does not fall on one part. The first round warms up and is not counted.
+
+    A sample on its own may be run by one graph (:mod:`early_exit.inference.alone`); with batches of
+    one, an exit's stage, head and overhead then add up to what it adds to that.
 
     In a cascade an earlier head's price counts with its stage, and the head's own is 0: later heads
     take its logits, so it runs for every sample that passes, whatever its threshold.
@@ -104,9 +111,14 @@ def measure_costs(
     needed, rows = always_run(network), []
     for size in batch_sizes:
         functions = [_Timed(name, len(network.stages)) for name in measured]
-        parts = _parts(network, engine.prepare(spec.stored(size)), functions)
+        batch = engine.prepare(spec.stored(size))
+        parts = _parts(network, batch, functions)
         rounds = max(FEWEST_ROUNDS, min(repeats, repeats * 32 // size))
-        taken = _with_stages(parts, timed_rounds(parts, rounds, engine), needed)
+        passes = _passes(network, measured, batch) if size == 1 else []
+        times = timed_rounds([*parts, *passes], rounds, engine)
+        taken = _with_stages(parts, times[: len(parts)], needed)
+        if passes:
+            taken = _as_one_graph(parts, taken, times[len(parts) :])
         for part, times in zip(parts, taken, strict=True):
             low, median, high = statistics.quantiles([t / size for t in times], n=4)
             work = counts.get((part.part, part.exit), 0)
@@ -125,6 +137,42 @@ def _with_stages(
         stage, head = (numbers[name, exit_number] for name in ("stage", "head"))
         found[stage] = tuple(a + b for a, b in zip(found[stage], found[head], strict=True))
         found[head] = (0.0,) * len(found[head])
+    return found
+
+
+def _passes(network: MultiExitNetwork, measured: Sequence[str], batch: Structure) -> list[Part]:
+    """Passes of a sample on its own up to each exit, where one graph runs it with all heads."""
+    exits = len(network.heads)
+    if exits == 1:
+        return []
+    policies = (uniform(ExitCriterion(name), 0.5, exits) for name in measured if name in MEASURES)
+    single = next((alone(network, policy) for policy in policies), None)
+    if single is None:
+        return []
+    return [Part("pass", k + 1, run, (batch,)) for k, run in single.passes().items()]
+
+
+def _as_one_graph(
+    parts: Sequence[Part],
+    taken: Sequence[tuple[float, ...]],
+    passes: Sequence[tuple[float, ...]],
+) -> list[tuple[float, ...]]:
+    """Times of the parts, scaled so that those of each exit are what it adds to a pass.
+
+    One graph takes less time than its parts one by one; which part of an exit saves it is not seen.
+    """
+    # With several measures an exit has as many overheads, of which a policy has one.
+    each = np.array([np.median(times) for times in taken])
+    ends = np.array([np.median(times) for times in passes])
+    found = []
+    for part, times in zip(parts, taken, strict=True):
+        alike = [i for i, other in enumerate(parts) if other.exit == part.exit]
+        overheads = [each[i] for i in alike if parts[i].part == "overhead"]
+        others = [each[i] for i in alike if parts[i].part != "overhead"]
+        before = ends[part.exit - 2] if part.exit > 1 else 0.0
+        # Noise may make a short one negative.
+        share = max(0.0, ends[part.exit - 1] - before) / (sum(others) + max(overheads))
+        found.append(tuple(share * one for one in times))
     return found
 
 

@@ -101,7 +101,7 @@ def quantize(
             network,
             engine.spec,
             *([files[name] for name in content[kind]] for kind in KINDS),
-            lambda path: Graph(path, "int8", engine.threads),
+            lambda _, model: Graph(model, "int8", engine.threads),
         )
         found = outputs_of(own, engine.batches(given.held_out, BATCH, "held out"))
         return (found.logits.argmax(axis=2) == given.labels[:, None]).mean(axis=0)
@@ -191,7 +191,7 @@ class _Reader(quantization.CalibrationDataReader):
     """Hands batches to the quantizer, by the names of the graph's inputs."""
 
     def __init__(self, path: Path, batches: list[list[torch.Tensor]]) -> None:
-        graph = Graph(path, "fp32", 1)
+        graph = Graph(path.read_bytes(), "fp32", 1)
         names = [name for name, _ in graph.inputs]
         self.batches = iter(
             {

@@ -6,24 +6,29 @@ of a batch may be held before the next stage and batched again with those of lat
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import torch
 
 from early_exit.errors import InputError
+from early_exit.inference.alone import Alone, alone
 from early_exit.inference.engine import Engine
 from early_exit.inference.memory import Memory
 from early_exit.inference.regrouping import Queue, keep
+from early_exit.inference.segments import Segment, segments
 from early_exit.networks import MultiExitNetwork
-from early_exit.networks.heads import always_run, callable_head, learned_uncertainty
+from early_exit.networks.heads import always_run, learned_uncertainty
 from early_exit.networks.shared import shared_leaves
-from early_exit.policy.criterion import ExitRule
 from early_exit.policy.outcomes import Outcomes
 from early_exit.policy.policy import Policy
 from early_exit.records.uncertainty import measures
 from early_exit.structures.tree import Structure, tensors
 from early_exit.structures.tree import samples as count_of
+
+# Indices, predictions, exits and uncertainties of samples; of one, numbers for index and exit.
+Exited = tuple[torch.Tensor | int, torch.Tensor, torch.Tensor | int, torch.Tensor]
 
 
 class EarlyExitRunner:
@@ -70,17 +75,18 @@ class EarlyExitRunner:
     ) -> None:
         network = engine.ready(network)
         self.engine = engine
-        # Plain lists: a lookup in a ModuleList takes as long as a small head at batch size 1.
-        self.stages = list(network.stages)
-        self.heads = [callable_head(head) for head in network.heads]
-        self.network = network
+        self.network, self.exits = network, len(network.heads)
         # The number of heads whose logits later ones take.
         self.needed = always_run(network)
         # The last batch, to look at what the stages make of it.
         self.batch: Structure = None
+        # Segments by which heads run.
+        self.made: dict[tuple[bool, ...], dict[int, Segment]] = {}
         self.policy = policy
-        self.queues = [Queue(regroup) for _ in self.stages] if regroup else None
-        self.exited: list[tuple[torch.Tensor, ...]] = []
+        self.queues = [Queue(regroup) for _ in network.stages] if regroup else None
+        # Whether a batch of one never waits for others.
+        self.holds_none = regroup is None or regroup == 1
+        self.exited: list[Exited] = []
         self.kept: list[tuple[int, torch.Tensor, torch.Tensor]] | None = None
         if keep_uncertainties:
             self.kept, self.uncertainties = [], np.empty((0, policy.exits))
@@ -92,19 +98,29 @@ class EarlyExitRunner:
 
     @policy.setter
     def policy(self, policy: Policy) -> None:
-        if policy.exits != len(self.heads):
-            raise InputError(
-                f"policy: made for {policy.exits} exits, the network has {len(self.heads)}"
-            )
+        if policy.exits != self.exits:
+            raise InputError(f"policy: made for {policy.exits} exits, the network has {self.exits}")
         self._policy = policy
         self.learned = policy.measure == measures.CONFIDENCE
         if not self.learned:
             self.step = measures.step(policy.measure, policy.criterion.parameters, policy.exits)
         self.memory = Memory() if policy.criterion.uses_earlier else None
         self.rule = policy.rule
+        # Made when the first sample on its own comes.
+        self.single: Alone | None = None
+        self.has_single = False
         self.decides = policy.heads_run
         self.runs = [run or k < self.needed for k, run in enumerate(policy.heads_run)]
-        self.thresholds = [in_single(policy.rule, t) for t in policy.thresholds]
+        key = tuple(self.runs)
+        if key not in self.made:
+            self.made[key] = segments(self.network, key)
+        self.segments = self.made[key]
+        self.thresholds = [policy.rule.in_single(t) for t in policy.thresholds]
+
+    @property
+    def runs_alone(self) -> bool:
+        """Whether a batch of one sample runs by itself, with nothing kept of it or for it."""
+        return self.memory is None and self.kept is None and self.holds_none
 
     def __call__(self, inputs: Structure) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Prediction, exit (from 0) and uncertainty of each prepared sample, shape (N,) each."""
@@ -122,6 +138,8 @@ class EarlyExitRunner:
             If the logits or the confidence with which a sample exits are NaN or infinite.
         """
         self.exited, samples = [], 0
+        # A sample on its own needs no place in a batch.
+        is_alone = self.runs_alone
         if self.memory is not None:
             self.memory = Memory()
         self.kept = None if self.kept is None else []
@@ -130,7 +148,9 @@ class EarlyExitRunner:
             queue.clear()
         for inputs in batches:
             count = count_of(inputs)
-            if count:
+            if count == 1 and is_alone:
+                self.exited.append((samples, *self._alone(inputs)))
+            elif count:
                 self.batch = inputs
                 device = tensors(inputs)[0].device
                 indices = torch.arange(samples, samples + count, device=device)
@@ -158,11 +178,10 @@ class EarlyExitRunner:
         """
         scales = self.policy.temperatures
         features, earlier = state
-        for k in range(first, len(self.stages)):
-            features = self.stages[k](features)
-            if not self.runs[k]:
-                continue
-            found = self.heads[k](features, earlier)
+        while first < self.exits:
+            _, k, run = self.segments[first]
+            first = k + 1
+            features, found = run(features, earlier)
             if k < self.needed:
                 earlier = (*earlier, found.logits)
             if not self.decides[k]:
@@ -192,6 +211,38 @@ class EarlyExitRunner:
                 return
             (features, earlier), indices = queue.take()
 
+    def graph_of_one(self) -> Alone | None:
+        """The one graph that runs a sample on its own, if the runtime has any."""
+        if not self.has_single:
+            self.single, self.has_single = alone(self.network, self.policy), True
+        return self.single
+
+    def _alone(self, features: Structure) -> tuple[torch.Tensor, torch.Tensor | int, torch.Tensor]:
+        """Run a sample by itself; returns its prediction, exit and uncertainty.
+
+        As :meth:`_advance`, without what a batch needs, which takes as long as a small stage.
+        """
+        single = self.graph_of_one()
+        if single is not None:
+            return single(features)
+        scales, earlier, last = self.policy.temperatures, (), self.exits - 1
+        for _, k, run in self.segments.values():
+            features, found = run(features, earlier)
+            if k < self.needed:
+                earlier = (*earlier, found.logits)
+            if not self.decides[k]:
+                continue
+            logits = found.logits.float()
+            if self.learned:
+                unsure, own = learned_uncertainty(logits, found.confidence), None
+            else:
+                scaled = logits if scales is None else logits / scales[k]
+                unsure, own, _ = self.step(scaled, k, ())
+            # As a number: comparing tensors takes longer.
+            if k == last or self.rule.met(unsure.item(), self.thresholds[k]):
+                break
+        return logits.argmax(dim=1) if own is None else own, k, unsure
+
     def _seen(
         self,
         k: int,
@@ -214,7 +265,7 @@ class EarlyExitRunner:
     ) -> tuple[torch.Tensor | slice | None, torch.Tensor | slice | None]:
         """Samples of the batch that exit at ``k`` (from 0), and the others; ``None`` for none."""
         every = slice(None)
-        if k == len(self.stages) - 1:
+        if k == self.exits - 1:
             return every, None
         met = self.rule.met(unsure, self.thresholds[k])
         if len(unsure) == 1:
@@ -241,7 +292,7 @@ class EarlyExitRunner:
         self.exited.append((indices, prediction, torch.full_like(indices, k), unsure))
 
     def _all_kept(self, samples: int) -> np.ndarray:
-        found = np.full((samples, len(self.heads)), np.nan)
+        found = np.full((samples, self.exits), np.nan)
         for k, indices, unsure in self.kept or ():
             found[indices.cpu().numpy(), k] = unsure.cpu().numpy()
         return found
@@ -250,12 +301,22 @@ class EarlyExitRunner:
         if not self.exited:
             nothing = torch.empty(0, dtype=torch.int64)
             return nothing, nothing, torch.empty(0)
-        indices, *results = (torch.cat(parts) for parts in zip(*self.exited, strict=True))
+        if samples == 1 and len(self.exited) == 1:
+            # A call for each sample is what a device makes.
+            _, prediction, exits, unsure = self.exited[0]
+            if math.isfinite(unsure.item()):
+                exits = exits if isinstance(exits, torch.Tensor) else torch.tensor([exits])
+                return prediction, exits, unsure
+        each_alone = all(isinstance(index, int) for index, *_ in self.exited)
+        indices, prediction, exits, unsure = map(_joined, zip(*self.exited, strict=True))
         self.exited = []
+        if each_alone:
+            self._check_finite(exits, unsure)
+            return prediction, exits, unsure
         # The inverse of the order in which samples exited.
         order = torch.empty_like(indices)
         order[indices] = torch.arange(samples, device=indices.device)
-        prediction, exits, unsure = (result[order] for result in results)
+        prediction, exits, unsure = (result[order] for result in (prediction, exits, unsure))
         self._check_finite(exits, unsure)
         return prediction, exits, unsure
 
@@ -277,17 +338,14 @@ class EarlyExitRunner:
             )
 
 
-def in_single(rule: ExitRule, threshold: float) -> float:
-    """The single-precision threshold at which the same single-precision uncertainties exit.
-
-    Rounding to the nearest would not do: 0.7 becomes less than 0.7, and an uncertainty between the
-    two would not exit.
-    """
-    with np.errstate(over="ignore"):
-        single = np.float32(threshold)
-    if rule.sign * float(single) < rule.sign * threshold:
-        single = np.nextafter(single, np.float32(rule.always))
-    return float(single)
+def _joined(parts: Sequence[torch.Tensor | int]) -> torch.Tensor:
+    """Parts of one column, of which numbers are samples that ran on their own."""
+    if all(isinstance(part, int) for part in parts):
+        return torch.tensor(parts)
+    if not any(isinstance(part, int) for part in parts):
+        return torch.cat(parts)
+    device = next(part.device for part in parts if isinstance(part, torch.Tensor))
+    return torch.cat([torch.as_tensor(part, device=device).reshape(-1) for part in parts])
 
 
 def run_policy(

@@ -12,9 +12,10 @@ import torch
 
 from early_exit.inference.engine import Engine
 from early_exit.inference.runner import EarlyExitRunner
+from early_exit.inference.segments import segments
 from early_exit.inference.stopwatch import in_turns, milliseconds, one_turn, until_steady
 from early_exit.networks import MultiExitNetwork
-from early_exit.networks.heads import always_run, callable_head, run_heads
+from early_exit.networks.heads import always_run, run_heads
 from early_exit.policy.policy import Policy
 from early_exit.structures.tree import Structure, rows, samples
 
@@ -40,8 +41,8 @@ class Timing:
     Notes
     -----
     ``full_network`` runs the final head only, ``all_heads`` every head. ``policy`` is the network
-    under the policy, samples exiting early. ``ideal`` are stages and heads in full batches,
-    weighted by the share of samples that reach them, with no overhead.
+    under the policy, samples exiting early. ``ideal`` are the policy's stages and heads in
+    full batches, weighted by the share of samples that reach them, with no overhead.
     """
 
     rounds: np.ndarray
@@ -100,8 +101,7 @@ def time_policy(
 
     def measure(turn: int) -> np.ndarray:
         taken = one_turn(runs, turn, engine)
-        stage, head = sum(time_parts(network, batch, engine) for batch in batches)
-        ideal = reach @ (stage + head * np.array(runner.runs))
+        ideal = reach @ sum(time_segments(runner, batch, engine) for batch in batches)
         return np.append(taken, ideal) / len(exits)
 
     return Timing(until_steady(measure, rounds))
@@ -133,19 +133,21 @@ def time_ways(
 
 
 def full_network(network: MultiExitNetwork) -> Way:
-    """A way to run batches through all stages and the final head, with the heads it needs."""
-    last = callable_head(network.heads[-1])
-    heads = [callable_head(head) for head in network.heads[: always_run(network)]]
+    """A way to run batches through all stages and the final head, with the heads it needs.
+
+    Of a network that a runtime other than torch runs, all of it is one graph where it can be.
+    """
+    needed = always_run(network)
+    own = segments(network, [k < needed for k in range(len(network.heads))]).values()
 
     @torch.inference_mode()
     def run(batches: list[Structure]) -> None:
         for features in batches:
             earlier: list[torch.Tensor] = []
-            for k, stage in enumerate(network.stages):
-                features = stage(features)
-                if k < len(heads):
-                    earlier.append(heads[k](features, earlier).logits)
-            last(features, earlier).logits.argmax(dim=1)
+            for segment in own:
+                features, found = segment.run(features, earlier)
+                earlier.append(found.logits)
+            found.logits.argmax(dim=1)
 
     return run
 
@@ -162,15 +164,24 @@ def _every_head(network: MultiExitNetwork) -> Way:
 
 
 @torch.inference_mode()
-def time_parts(network: MultiExitNetwork, batch: Structure, engine: Engine) -> np.ndarray:
-    """Milliseconds of each stage and each head on a full batch, shape (2, K)."""
-    stages, heads = [], []
-    earlier: list[torch.Tensor] = []
-    features, needed = batch, always_run(network)
-    for stage, head in zip(network.stages, map(callable_head, network.heads), strict=True):
-        stages.append(milliseconds(stage, features, engine=engine))
-        features = stage(features)
-        heads.append(milliseconds(head, features, earlier, engine=engine))
-        if len(earlier) < needed:
-            earlier.append(head(features, earlier).logits)
-    return np.array([stages, heads])
+def time_segments(runner: EarlyExitRunner, batch: Structure, engine: Engine) -> np.ndarray:
+    """Milliseconds of what a policy runs before each exit, on a full batch, shape (K,).
+
+    They are 0 at an exit whose head does not run: its stage counts at the next that runs. Where a
+    sample on its own is run by one graph, they are what each exit adds to that.
+    """
+    found = np.zeros(runner.exits)
+    single = runner.graph_of_one() if runner.runs_alone and samples(batch) == 1 else None
+    if single is not None:
+        before = 0.0
+        for k, run in single.passes().items():
+            taken = milliseconds(run, batch, engine=engine)
+            found[k], before = taken - before, taken
+        return found
+    features, earlier = batch, []
+    for segment in runner.segments.values():
+        run = partial(segment.run, features, earlier)
+        found[segment.last] = milliseconds(run, engine=engine)
+        features, own = run()
+        earlier.append(own.logits)
+    return found

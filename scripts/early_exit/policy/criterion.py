@@ -47,6 +47,18 @@ class ExitRule(Enum):
         """Whether each sample exits, elementwise, for numpy arrays or torch tensors."""
         return uncertainty < threshold if self is ExitRule.BELOW else uncertainty > threshold
 
+    def in_single(self, threshold: float) -> float:
+        """The single-precision threshold at which the same single-precision uncertainties exit.
+
+        Rounding to the nearest would not do: 0.7 becomes less than 0.7, and an uncertainty between
+        the two would not exit.
+        """
+        with np.errstate(over="ignore"):
+            single = np.float32(threshold)
+        if self.sign * float(single) < self.sign * threshold:
+            single = np.nextafter(single, np.float32(self.always))
+        return float(single)
+
 
 @dataclass(frozen=True, repr=False)
 class ExitCriterion:

@@ -12,7 +12,7 @@ from torch import nn
 from early_exit.errors import InputError
 from early_exit.inference.engine import REFERENCE, Engine
 from early_exit.inference.exits import all_exits
-from early_exit.inference.runner import EarlyExitRunner, in_single, run_policy
+from early_exit.inference.runner import EarlyExitRunner, run_policy
 from early_exit.io.files import sha256, write_json
 from early_exit.policy.criterion import ExitCriterion, ExitRule
 from early_exit.policy.outcomes import Outcomes
@@ -152,7 +152,7 @@ def test_a_threshold_in_single_precision_separates_the_same_samples(rule):
         samples = [np.nextafter(near, np.float32(way)) for way in (-INF, INF)]
         unsure = np.float32([near, *samples])
         unsure = unsure[np.isfinite(unsure)]
-        single = in_single(rule, threshold)
+        single = rule.in_single(threshold)
         assert single == np.float32(single)
         found = rule.met(torch.from_numpy(unsure), single).tolist()
         assert found == rule.met(unsure.astype(np.float64), threshold).tolist(), threshold

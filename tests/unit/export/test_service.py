@@ -1,8 +1,11 @@
 """The service of the page: a load, silent clients, and whatever else a client may send."""
 
+import argparse
 import http.client
+import importlib.util
 import io
 import json
+import queue
 import shutil
 import socket
 import subprocess
@@ -93,17 +96,90 @@ def peak_of(process):
 
 @pytest.mark.thorough
 def test_no_request_of_fifty_clients_is_lost(export_folder):
+    """Answers are those of single calls, whatever other images were in the same batch."""
     contents = images(CLIENTS * REQUESTS)
     runner = runner_module(export_folder / "runner.py").EarlyExitRunner(export_folder)
-    together = np.stack([runner.read(io.BytesIO(content)) for content in contents])
-    prediction, exits, _ = runner.run(together)
+    expected = []
+    for content in contents:
+        (prediction,), (taken,), (unsure,) = runner.run(runner.read(io.BytesIO(content))[None])
+        expected.append(
+            (runner.class_names[prediction], taken + 1, pytest.approx(unsure, abs=1e-5))
+        )
     with serving(export_folder) as (port, _), ThreadPoolExecutor(CLIENTS) as clients:
         answers = list(clients.map(lambda content: ask(port, content), contents))
     assert [status for status, _ in answers] == [200] * len(contents)
-    found = [(answer["class"], answer["exit"]) for _, answer in answers]
-    assert found == [
-        (runner.class_names[one], taken + 1) for one, taken in zip(prediction, exits, strict=True)
-    ]
+    assert [tuple(answer.values()) for _, answer in answers] == expected
+
+
+class Slow:
+    """A runner that takes its time, notes its batches, and fails on an image of 255."""
+
+    def __init__(self, seconds=0.0):
+        self.seconds, self.batches = seconds, []
+
+    def run(self, batch, batch_size):
+        time.sleep(self.seconds)
+        self.batches.append(len(batch))
+        if (batch == 255).any():
+            raise ValueError("broken")
+        return [batch[:, 0, 0, 0] + number for number in range(3)]
+
+
+def batches_of(runner, **settings):
+    spec = importlib.util.spec_from_file_location("service", SERVICE)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["runner"] = runner_module()
+    try:
+        spec.loader.exec_module(module)
+    finally:
+        del sys.modules["runner"]
+    given = {"batch": 8, "wait_ms": 200.0, "queue": 8, "seconds": 20} | settings
+    return module.Batches(runner, argparse.Namespace(**given))
+
+
+def image_of(number):
+    return np.full((3, 2, 2), number, np.uint8)
+
+
+def test_images_that_come_together_are_one_batch():
+    runner = Slow()
+    batches = batches_of(runner, batch=6)
+    with ThreadPoolExecutor(12) as clients:
+        found = list(clients.map(lambda k: batches.classify(image_of(k)), range(12)))
+    # Each gets its own answer, and no batch is larger than it may be.
+    assert found == [[k, k + 1, k + 2] for k in range(12)]
+    assert sum(runner.batches) == 12
+    assert max(runner.batches) == 6
+
+
+def test_an_image_alone_does_not_wait_longer_than_it_must():
+    runner = Slow()
+    batches = batches_of(runner, wait_ms=0.0)
+    assert [batches.classify(image_of(k))[0] for k in range(3)] == [0, 1, 2]
+    assert runner.batches == [1, 1, 1]
+
+
+def test_what_waits_is_bounded():
+    batches = batches_of(Slow(seconds=0.5), batch=1, queue=2)
+    with ThreadPoolExecutor(12) as clients:
+        found = [clients.submit(batches.classify, image_of(k)) for k in range(12)]
+        errors = [one.exception() for one in found]
+    refused = [error for error in errors if isinstance(error, queue.Full)]
+    assert len(refused) >= 8
+    assert all(error is None for error in errors if error not in refused)
+
+
+def test_an_answer_that_takes_too_long_is_given_up():
+    batches = batches_of(Slow(seconds=1.0), seconds=0.1)
+    with pytest.raises(TimeoutError):
+        batches.classify(image_of(1))
+
+
+def test_a_batch_that_fails_does_not_stop_the_service():
+    batches = batches_of(Slow(), wait_ms=0.0)
+    with pytest.raises(ValueError, match="broken"):
+        batches.classify(image_of(255))
+    assert batches.classify(image_of(3)) == [3, 4, 5]
 
 
 def test_silent_clients_time_out(export_folder):

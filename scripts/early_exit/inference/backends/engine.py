@@ -82,15 +82,18 @@ class GraphEngine(Engine):
                 f"delete {self.graphs} and run again",
             )
         load = partial(self._load, self._module())
-        return GraphNetwork(network, self.spec, files["stages"], files["heads"], load)
+        # A graph with the decision in it would decide in bf16.
+        decides = self.precision != "bf16"
+        return GraphNetwork(network, self.spec, files["stages"], files["heads"], load, decides)
 
-    def _load(self, module: Any, path: Path) -> Any:
+    def _load(self, module: Any, name: str, model: bytes) -> Any:
         try:
-            return module.Graph(path, self.precision, self.threads)
+            return module.Graph(model, self.precision, self.threads)
         # Each runtime has types of its own.
         except Exception as error:
             raise InputError(
-                f"{path}: {self.backend} cannot load it in {self.precision} ({reason_of(error)})",
+                f"{self.graphs}: {self.backend} cannot load {name} in {self.precision}"
+                f" ({reason_of(error)})",
                 "choose another inference.backend",
             ) from error
 

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
+from early_exit.inference.backends.fused import fused
 from early_exit.inference.backends.tensors import as_exported
 from early_exit.networks import MultiExitNetwork
-from early_exit.networks.heads import takes_earlier
+from early_exit.networks.heads import Output, output, takes_earlier
 from early_exit.structures.inputs import InputSpec
 from early_exit.structures.tree import Structure, flatten, map_tensors, tensors, unflatten
 
 # Takes the tensors of a part's arguments, in order; returns those of what the part returns.
 Graph = Callable[[Sequence[torch.Tensor]], list[torch.Tensor]]
+# Makes a graph: its name, for messages, and the content of an ONNX file.
+Load = Callable[[str, bytes], Graph]
 
 
 class GraphStage(nn.Module):
@@ -27,10 +30,14 @@ class GraphStage(nn.Module):
         self.graph = graph
         self.leaves, self.spec = flatten(returned)
         self.plain = isinstance(returned, torch.Tensor)
+        self.count = len(tensors(returned))
 
     def forward(self, features: Structure) -> Structure:
         """What the stage hands on."""
-        found = self.graph(tensors(features))
+        return self.structure(self.graph(tensors(features)))
+
+    def structure(self, found: list[torch.Tensor]) -> Structure:
+        """What the stage hands on, of its tensors."""
         if self.plain:
             return found[0]
         own = iter(found)
@@ -58,6 +65,22 @@ class CascadeHead(GraphHead):
         return _one_or_two(self.graph([*tensors(features), *earlier]))
 
 
+class GraphSegment:
+    """Stages and a head run as one graph; ``last`` is the last stage, if its features are kept."""
+
+    def __init__(self, graph: Graph, last: GraphStage | None) -> None:
+        self.graph, self.last = graph, last
+        self.count = 0 if last is None else last.count
+
+    def __call__(
+        self, features: Structure, earlier: Sequence[torch.Tensor] = ()
+    ) -> tuple[Structure, Output]:
+        """The last stage's features, and what its head returns."""
+        found = self.graph(tensors(features))
+        kept = None if self.last is None else self.last.structure(found[: self.count])
+        return kept, output(_one_or_two(found[self.count :]))
+
+
 def _one_or_two(found: list[torch.Tensor]) -> Any:
     return found[0] if len(found) == 1 else tuple(found)
 
@@ -74,7 +97,9 @@ class GraphNetwork(MultiExitNetwork):
     stages, heads
         ONNX files, in order.
     load
-        Makes a graph of a file.
+        Makes a graph of a name and a file's content.
+    decides
+        Whether a graph may decide where a sample exits: it must not compute that in less than fp32.
     """
 
     def __init__(
@@ -83,19 +108,51 @@ class GraphNetwork(MultiExitNetwork):
         spec: InputSpec,
         stages: Sequence[Path],
         heads: Sequence[Path],
-        load: Callable[[Path], Graph],
+        load: Load,
+        decides: bool = True,
     ) -> None:
         super().__init__()
         # In a tuple: it is no part of this network.
         self.kept = (plain.eval().cpu().float(),)
         returned = _returned(plain, spec)
         made = zip(stages, returned, strict=True)
-        self.stages = nn.ModuleList(GraphStage(load(path), own) for path, own in made)
+        self.stages = nn.ModuleList(
+            GraphStage(load(path.stem, path.read_bytes()), own) for path, own in made
+        )
         pairs = zip(heads, plain.heads, strict=True)
         self.heads = nn.ModuleList(
-            (CascadeHead if takes_earlier(head) else GraphHead)(load(path)) for path, head in pairs
+            (CascadeHead if takes_earlier(head) else GraphHead)(load(path.stem, path.read_bytes()))
+            for path, head in pairs
         )
+        self.files, self.load = (tuple(stages), tuple(heads)), load
+        self.decides = decides
+        self.made: dict[tuple[int, int], GraphSegment | None] = {}
+        # Of early_exit.inference.alone, by what they depend on.
+        self.singles: dict[Hashable, Graph | None] = {}
+        # Number of tensors that the first stage takes.
+        self.inputs = len(tensors(spec.batch(2)))
         self.eval()
+
+    def segment(self, first: int, last: int) -> GraphSegment | None:
+        """Stages from ``first`` to ``last``, from 0, and the last one's head as one graph.
+
+        Made when it is first asked for; ``None`` where it cannot be one graph.
+        """
+        if (first, last) not in self.made:
+            self.made[first, last] = self._segment(first, last)
+        return self.made[first, last]
+
+    def _segment(self, first: int, last: int) -> GraphSegment | None:
+        if isinstance(self.heads[last], CascadeHead):
+            return None
+        stages, heads = self.files
+        is_final = last == len(heads) - 1
+        model = fused(stages[first : last + 1], heads[last], keep_features=not is_final)
+        if model is None:
+            return None
+        name = f"stages {first + 1} to {last + 1} with their head"
+        graph = self.load(name, model.SerializeToString())
+        return GraphSegment(graph, None if is_final else self.stages[last])
 
     @property
     def plain(self) -> MultiExitNetwork:

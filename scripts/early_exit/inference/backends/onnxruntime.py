@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import onnxruntime
 import torch
 
-from early_exit.inference.backends.tensors import DTYPES, FromNumbers, first_batched
+from early_exit.inference.backends.tensors import (
+    DTYPES,
+    FromNumbers,
+    Sizes,
+    first_batched,
+    with_batch,
+)
 
 NUMPY = {
     "tensor(float)": np.float32,
@@ -27,15 +32,15 @@ class Graph:
 
     Parameters
     ----------
-    path
-        The ONNX file.
+    model
+        The ONNX file's content.
     precision
         Ignored: the graph itself is in fp32, or quantized.
     threads
         Threads within an operator.
     """
 
-    def __init__(self, path: Path, precision: str, threads: int) -> None:
+    def __init__(self, model: bytes, precision: str, threads: int) -> None:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.log_severity_level = ERRORS
@@ -45,9 +50,7 @@ class Graph:
         options.add_session_config_entry(
             "session.model_external_initializers_file_folder_path", os.devnull
         )
-        self.session = onnxruntime.InferenceSession(
-            path.read_bytes(), options, ["CPUExecutionProvider"]
-        )
+        self.session = onnxruntime.InferenceSession(model, options, ["CPUExecutionProvider"])
         self.binding = self.session.io_binding()
         inputs = self.session.get_inputs()
         self.inputs = [(one.name, NUMPY[one.type]) for one in inputs]
@@ -67,12 +70,13 @@ class Graph:
         count = None if self.batched is None else len(arguments[self.batched])
         found: list[torch.Tensor | None] = []
         for name, dtype, sizes in self.outputs:
-            if sizes is None or count is None:
+            shape = with_batch(sizes, count)
+            if shape is None:
                 self.binding.bind_output(name, "cpu")
                 found.append(None)
                 continue
-            own = torch.empty((count, *sizes), dtype=DTYPES[np.dtype(dtype)])
-            self.binding.bind_output(name, "cpu", 0, dtype, tuple(own.shape), own.data_ptr())
+            own = torch.empty(shape, dtype=DTYPES[np.dtype(dtype)])
+            self.binding.bind_output(name, "cpu", 0, dtype, shape, own.data_ptr())
             found.append(own)
         self.session.run_with_iobinding(self.binding)
         if all(one is not None for one in found):
@@ -87,7 +91,8 @@ def _is_batched(shape: Sequence[int | str | None]) -> bool:
     return bool(shape) and not isinstance(shape[0], int)
 
 
-def _sizes(shape: Sequence[int | str | None]) -> tuple[int, ...] | None:
-    """Sizes of all axes but the batch, the first; ``None`` if one is not known or there is none."""
-    known = all(isinstance(one, int) for one in shape[1:])
-    return tuple(shape[1:]) if _is_batched(shape) and known else None
+def _sizes(shape: Sequence[int | str | None]) -> Sizes:
+    """Sizes of the axes, the batch as ``None``; or ``None`` if another one is not known."""
+    if not all(isinstance(one, int) for one in shape[1:]):
+        return None
+    return (None, *shape[1:]) if _is_batched(shape) else tuple(shape)

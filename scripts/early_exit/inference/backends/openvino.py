@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import openvino
 import torch
 
-from early_exit.inference.backends.tensors import DTYPES, FromNumbers, first_batched
+from early_exit.inference.backends.tensors import (
+    DTYPES,
+    FromNumbers,
+    Sizes,
+    first_batched,
+    with_batch,
+)
 
 # Types of what is not quantized.
 HINTS = {"fp32": "f32", "bf16": "bf16", "int8": "f32"}
@@ -24,15 +29,15 @@ class Graph:
 
     Parameters
     ----------
-    path
-        The ONNX file.
+    model
+        The ONNX file's content.
     precision
         ``fp32``, ``bf16``, or ``int8`` for a quantized graph, whose other operators are in fp32.
     threads
         Threads of the graph.
     """
 
-    def __init__(self, path: Path, precision: str, threads: int) -> None:
+    def __init__(self, model: bytes, precision: str, threads: int) -> None:
         settings = {
             "INFERENCE_PRECISION_HINT": HINTS[precision],
             "INFERENCE_NUM_THREADS": threads,
@@ -41,16 +46,16 @@ class Graph:
             "ENABLE_CPU_PINNING": False,
             "PERFORMANCE_HINT": "LATENCY",
         }
-        model = _core().read_model(path.read_bytes())
-        compiled = _core().compile_model(model, "CPU", settings)
+        graph = _core().read_model(model)
+        compiled = _core().compile_model(graph, "CPU", settings)
         self.chosen = FromNumbers([one.get_any_name() for one in compiled.inputs])
         shapes = [one.get_partial_shape() for one in compiled.inputs]
         # Position of an argument that has the batch.
         self.batched = first_batched([_is_batched(shape) for shape in shapes])
         self.any_size = self.one = compiled.create_infer_request()
         if self.batched is not None:
-            model.reshape(dict(enumerate(map(_of_one, shapes))))
-            self.one = _core().compile_model(model, "CPU", settings).create_infer_request()
+            graph.reshape(dict(enumerate(map(_of_one, shapes))))
+            self.one = _core().compile_model(graph, "CPU", settings).create_infer_request()
         self.outputs = [
             (DTYPES[one.get_element_type().to_dtype()], _sizes(one.get_partial_shape()))
             for one in compiled.outputs
@@ -66,10 +71,11 @@ class Graph:
             request.set_input_tensor(number, _shared(one))
         found: list[torch.Tensor | None] = []
         for number, (dtype, sizes) in enumerate(self.outputs):
-            if sizes is None or count is None:
+            shape = with_batch(sizes, count)
+            if shape is None:
                 found.append(None)
                 continue
-            own = torch.empty((count, *sizes), dtype=dtype)
+            own = torch.empty(shape, dtype=dtype)
             request.set_output_tensor(number, _shared(own))
             found.append(own)
         request.infer()
@@ -102,9 +108,10 @@ def _of_one(shape: openvino.PartialShape) -> Any:
     return found
 
 
-def _sizes(shape: openvino.PartialShape) -> tuple[int, ...] | None:
-    """Sizes of all axes but the batch, the first; ``None`` if one is not known or there is none."""
-    others = [shape[axis] for axis in range(1, len(shape))]
-    if not _is_batched(shape) or any(one.is_dynamic for one in others):
+def _sizes(shape: openvino.PartialShape) -> Sizes:
+    """Sizes of the axes, the batch as ``None``; or ``None`` if another one is not known."""
+    if any(shape[axis].is_dynamic for axis in range(1, len(shape))):
         return None
-    return tuple(one.get_length() for one in others)
+    others = [shape[axis].get_length() for axis in range(1, len(shape))]
+    first = [None if _is_batched(shape) else shape[0].get_length()] if len(shape) else []
+    return (*first, *others)

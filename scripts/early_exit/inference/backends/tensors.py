@@ -16,10 +16,18 @@ DTYPES = {
     np.dtype(np.bool_): torch.bool,
 }
 
+# Sizes of an output's axes, the batch, which is the first, as None; None if they are not known.
+Sizes = tuple[int | None, ...] | None
+
 
 def as_exported(inputs: Structure) -> Structure:
     """Inputs in the types that an exported graph takes: floating-point numbers in fp32."""
     return map_tensors(lambda one: one.float() if one.is_floating_point() else one, inputs)
+
+
+def positions_of(names: Sequence[str]) -> list[int]:
+    """Position among a part's arguments, from 0, of each input of its graph."""
+    return [0 if name == "input" else int(name.rpartition("_")[2]) - 1 for name in names]
 
 
 class FromNumbers:
@@ -30,9 +38,7 @@ class FromNumbers:
     """
 
     def __init__(self, names: Sequence[str]) -> None:
-        self.positions = None
-        if list(names) != ["input"]:
-            self.positions = [int(name.rpartition("_")[2]) - 1 for name in names]
+        self.positions = None if list(names) == ["input"] else positions_of(names)
 
     def __call__(self, given: Sequence[torch.Tensor]) -> Sequence[torch.Tensor]:
         """The chosen ones, in the order of the graph's inputs."""
@@ -42,3 +48,10 @@ class FromNumbers:
 def first_batched(batched: Sequence[bool]) -> int | None:
     """Position of the first argument that has a batch: tables that all share have none."""
     return batched.index(True) if True in batched else None
+
+
+def with_batch(sizes: Sizes, count: int | None) -> tuple[int, ...] | None:
+    """Shape of an output in a batch of ``count``; ``None`` where it is not known beforehand."""
+    if sizes is None or None not in sizes:
+        return sizes
+    return None if count is None else (count, *sizes[1:])

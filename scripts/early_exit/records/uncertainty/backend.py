@@ -39,6 +39,15 @@ def log_softmax(logits: Any) -> Any:
     return shifted - functions.log(functions.exp(shifted).sum(-1))[..., None]
 
 
+def largest_two(values: Any) -> tuple[Any, Any]:
+    """The largest and the second largest of ``values`` ``(..., C)``, C at least 2."""
+    if _is_torch(values):
+        # A third of the time of a sort.
+        return values.topk(2, -1).values.unbind(-1)
+    ordered = np.partition(values, -2, axis=-1)
+    return ordered[..., -1], ordered[..., -2]
+
+
 def sigmoid(values: Any) -> Any:
     """1 / (1 + exp(-x)), elementwise."""
     functions = arrays(values)

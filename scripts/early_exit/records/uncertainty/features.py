@@ -5,21 +5,17 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from early_exit.records.uncertainty.backend import arrays, like, log_softmax
+from early_exit.records.uncertainty.backend import arrays, largest_two, like, log_softmax
 
 
-def largest_two(logits: Any) -> tuple[Any, Any]:
+def largest_probabilities(logits: Any) -> tuple[Any, Any]:
     """The largest and the second largest class probability, shape (N,), of logits (N, C)."""
-    functions = arrays(logits)
-    ordered = functions.sort(functions.exp(log_softmax(logits)), -1)
-    # torch returns indices as well.
-    ordered = getattr(ordered, "values", ordered)
-    return ordered[..., -1], ordered[..., -2]
+    return largest_two(arrays(logits).exp(log_softmax(logits)))
 
 
 def margin(logits: Any) -> Any:
     """The gap between the two largest class probabilities, shape (N,)."""
-    first, second = largest_two(logits)
+    first, second = largest_probabilities(logits)
     return first - second
 
 
@@ -30,7 +26,7 @@ def seen(logits: Any, earlier: tuple[Any, ...]) -> tuple[list[Any], Any]:
     ``earlier`` exits' predictions that are the same (0 at the first exit).
     """
     functions = arrays(logits)
-    first, second = largest_two(logits)
+    first, second = largest_probabilities(logits)
     log = log_softmax(logits)
     # 0 ln 0 is 0; the logarithm is finite for finite logits.
     entropy = -(functions.exp(log) * log).sum(-1) / math.log(logits.shape[-1])

@@ -1,0 +1,78 @@
+"""A sample on its own, through one graph with an ``If`` at each exit, where a runtime has graphs.
+
+For one sample the calls between stages take as long as a small stage; here there is one call.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+
+from early_exit.errors import InputError
+from early_exit.inference.backends.network import CascadeHead, Graph, GraphNetwork
+from early_exit.inference.single import MEASURES, Parts, single_graph
+from early_exit.networks import MultiExitNetwork
+from early_exit.policy.policy import Policy
+from early_exit.structures.tree import Structure, tensors
+
+# Prediction, exit (from 0) and uncertainty, shape (1,) each.
+Answer = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
+
+
+class Alone:
+    """Runs a policy on one sample at a time."""
+
+    def __init__(self, graph: Graph, policy: Policy) -> None:
+        self.graph, self.policy = graph, policy
+        self.thresholds = self._given(policy.thresholds)
+
+    def _given(self, thresholds: Sequence[float]) -> torch.Tensor:
+        return torch.tensor([self.policy.rule.in_single(one) for one in thresholds])
+
+    def __call__(self, inputs: Structure) -> Answer:
+        """The answer for a batch of one."""
+        prediction, taken, unsure = self.graph([*tensors(inputs), self.thresholds])
+        return prediction, taken, unsure
+
+    def passes(self) -> dict[int, Callable[[Structure], Answer]]:
+        """For each exit that decides, from 0, what runs a sample up to it and no further."""
+        rule, exits = self.policy.rule, self.policy.exits
+        found = {}
+        for k in (k for k, run in enumerate(self.policy.heads_run) if run):
+            own = Alone(self.graph, self.policy)
+            own.thresholds = self._given([rule.never] * k + [rule.always] * (exits - 1 - k))
+            found[k] = own
+        return found
+
+
+def alone(network: MultiExitNetwork, policy: Policy) -> Alone | None:
+    """What runs a policy on one sample at a time; ``None`` where there is no such graph.
+
+    A graph is made once for all policies that differ in their thresholds alone.
+    """
+    if not isinstance(network, GraphNetwork) or not network.decides:
+        return None
+    if policy.measure not in MEASURES:
+        return None
+    if not any(policy.heads_run[:-1]):
+        # Without a decision there is nothing to save.
+        return None
+    key = (policy.criterion.key, policy.rule, policy.heads_run)
+    if key not in network.singles:
+        network.singles[key] = _graph(network, policy)
+    graph = network.singles[key]
+    return None if graph is None else Alone(graph, policy)
+
+
+def _graph(network: GraphNetwork, policy: Policy) -> Graph | None:
+    stages, heads = network.files
+    is_cascade = any(isinstance(head, CascadeHead) for head in network.heads)
+    *names, thresholds = [f"input_{number}" for number in range(1, network.inputs + 2)]
+    try:
+        parts = Parts(stages, heads, is_cascade)
+        model = single_graph(policy, parts, None, names, thresholds)
+    except InputError:
+        # A cascade, or parts that are no one graph.
+        return None
+    return network.load("the graph of a sample on its own", model.SerializeToString())
