@@ -1,6 +1,6 @@
 """Load of the service by 50 clients, with batches and without: the table of docs/deployment.md.
 
-    python tests/service_load.py results/X/export IMAGE_FOLDER
+    python tests/service_load.py results/X/export IMAGES
 
 Clients, in a process of their own, share the machine with the service.
 """
@@ -38,7 +38,8 @@ def asked(port: int, content: bytes) -> tuple[float, int, str]:
 def load(folder: Path, contents: list[bytes], settings: tuple[str, ...]) -> dict[str, float | list]:
     """Requests a second, percentiles in ms, and the answers."""
     command = [sys.executable, "-u", str(folder / "service.py"), "--port", "0", *settings]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as service:
+    quiet = {"stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL, "text": True}
+    with subprocess.Popen(command, **quiet) as service:
         try:
             port = int(service.stdout.readline().rpartition(":")[2])
             asked(port, contents[0])

@@ -41,6 +41,8 @@ from early_exit.structures.tree import Structure, tensors
 LOGGER = logging.getLogger(__name__)
 # Quartiles need some values, however large the batch.
 FEWEST_ROUNDS = 3
+# What is left, at least, of the time of parts that run in one graph.
+LEAST_SHARE = 0.1
 
 
 class Part(NamedTuple):
@@ -170,8 +172,9 @@ def _as_one_graph(
         overheads = [each[i] for i in alike if parts[i].part == "overhead"]
         others = [each[i] for i in alike if parts[i].part != "overhead"]
         before = ends[part.exit - 2] if part.exit > 1 else 0.0
+        share = (ends[part.exit - 1] - before) / (sum(others) + max(overheads))
         # Noise may make a short one negative.
-        share = max(0.0, ends[part.exit - 1] - before) / (sum(others) + max(overheads))
+        share = max(LEAST_SHARE, share)
         found.append(tuple(share * one for one in times))
     return found
 

@@ -205,7 +205,7 @@ class _Builder:
         prediction = make("ArgMax", [heads_own[0]], axis=1, keepdims=0)
         taken = make.constant(np.array([k], np.int64))
         if not later:
-            return nodes, weights, [prediction, taken, unsure]
+            return nodes, weights, [prediction, make("Identity", [taken]), unsure]
         threshold = self._threshold(make, k)
         met = make("Less" if self.policy.rule.sign > 0 else "Greater", [unsure, threshold])
         here = self._branch(*self._stay([prediction, taken, unsure]))
@@ -253,12 +253,12 @@ class _Builder:
         if scales is not None:
             logits = make("Div", [logits, make.constant(np.float32(scales[k]))])
         shares = make("Softmax", [logits], axis=-1)
-        axis = make.constant(np.array([1], np.int64))
         if self.policy.measure == "entropy":
             # 0 ln 0 is 0.
             least = make.constant(np.finfo(np.float32).tiny)
             log = make("Log", [make("Max", [shares, least])])
             product = make("Mul", [shares, log])
+            axis = make.constant(np.array([1], np.int64))
             return make("Neg", [make("ReduceSum", [product, axis], keepdims=0)])
         one = make.constant(np.float32(1))
         if self.policy.measure == "margin":
@@ -267,6 +267,7 @@ class _Builder:
             ends = [make.constant(np.array(place, np.int64)) for place in (0, 1)]
             first, second = (make("Gather", [largest, end], axis=1) for end in ends)
             return make("Add", [make("Sub", [second, first]), one])
+        axis = make.constant(np.array([1], np.int64))
         return make("Sub", [one, make("ReduceMax", [shares, axis], keepdims=0)])
 
 

@@ -71,6 +71,21 @@ def test_exits_and_classes_are_those_of_the_stages(parts, policy):
     assert_same(answers(model, rows), run, possible)
 
 
+@pytest.mark.parametrize("measure", ["entropy", "max_probability", "margin"])
+def test_every_constant_is_used(parts, measure):
+    """ONNX Runtime warns of others."""
+
+    def check(graph):
+        own = list(graph.node)
+        inner = [one.g for node in own for one in node.attribute if one.HasField("g")]
+        deep = [name for one in inner for name in check(one)]
+        used = [name for node in own for name in node.input] + deep
+        assert {one.name for one in graph.initializer} <= {*used}
+        return used
+
+    check(single_graph(uniform(ExitCriterion(measure), 0.5, 3), parts, PLAIN).graph)
+
+
 def test_images_are_normalised(parts):
     numbers = {"mean": (0.4, 0.5, 0.6), "std": (0.2, 0.3, 0.4)}
     policy, images = POLICIES[0], random_images(SAMPLES, seed=4)
