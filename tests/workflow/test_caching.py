@@ -144,7 +144,7 @@ def test_nothing_in_a_copy_that_lost_its_times(finished, tmp_path):
         ("datasets/digits.py", "TEST = 450", "TEST = 451", EVERYTHING),
         ("datasets/cifar.py", "CALIBRATION = 5000", "CALIBRATION = 5001", set()),
         ("analysis/reproduction.py", "CUTOFF = 0.6", "CUTOFF = 0.7", set()),
-        ("records/uncertainty/margin.py", "1.0 - (", "2.0 - (", RELIABILITY - {"fit_temperatures"}),
+        ("records/uncertainty/margin.py", "+ 1.0", "+ 2.0", RELIABILITY - {"fit_temperatures"}),
         ("analysis/selection.py", "ratio.idxmax()", "ratio.argmax()", "selection"),
         # Not Python: a parameter of its own.
         ("explorer/model.js", "const BINS = 40", "const BINS = 41", {"make_explorer", "all"}),

@@ -20,7 +20,7 @@ from early_exit.inference.backends.graph_file import read_graphs_file
 from early_exit.inference.backends.tensors import as_exported
 from early_exit.inference.graphs import OPSET, export_graphs
 from early_exit.inference.single import FILE as SINGLE
-from early_exit.inference.single import Parts, single_graph
+from early_exit.inference.single import Decisions, Parts, single_graph
 from early_exit.io import images
 from early_exit.io.files import sha256, write_json
 from early_exit.networks import MultiExitNetwork
@@ -124,7 +124,7 @@ def _write_single(
 ) -> None:
     scaling = {key: manifest.get(key) for key in ("mean", "std")} if spec.images else None
     names = [] if spec.images else [own["name"] for own in _arrays(as_exported(spec.examples))]
-    model = single_graph(policy, Parts.of(graphs, folder), scaling, names)
+    model = single_graph(Decisions.of(policy), Parts.of(graphs, folder), scaling, names)
     (folder / SINGLE).write_bytes(model.SerializeToString(deterministic=True))
 
 

@@ -5,15 +5,14 @@ For one sample the calls between stages take as long as a small stage; here ther
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import torch
 
 from early_exit.errors import InputError
 from early_exit.inference.backends.network import CascadeHead, Graph, GraphNetwork
-from early_exit.inference.single import MEASURES, Parts, single_graph
+from early_exit.inference.single import MEASURES, Decisions, Parts, single_graph
 from early_exit.networks import MultiExitNetwork
-from early_exit.policy.policy import Policy
 from early_exit.structures.tree import Structure, tensors
 
 # Prediction, exit (from 0) and uncertainty, shape (1,) each.
@@ -23,12 +22,9 @@ Answer = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
 class Alone:
     """Runs a policy on one sample at a time."""
 
-    def __init__(self, graph: Graph, policy: Policy) -> None:
+    def __init__(self, graph: Graph, policy: Decisions) -> None:
         self.graph, self.policy = graph, policy
-        self.thresholds = self._given(policy.thresholds)
-
-    def _given(self, thresholds: Sequence[float]) -> torch.Tensor:
-        return torch.tensor([self.policy.rule.in_single(one) for one in thresholds])
+        self.thresholds = torch.tensor(policy.thresholds)
 
     def __call__(self, inputs: Structure) -> Answer:
         """The answer for a batch of one."""
@@ -37,35 +33,31 @@ class Alone:
 
     def passes(self) -> dict[int, Callable[[Structure], Answer]]:
         """For each exit that decides, from 0, what runs a sample up to it and no further."""
-        rule, exits = self.policy.rule, self.policy.exits
-        found = {}
-        for k in (k for k, run in enumerate(self.policy.heads_run) if run):
-            own = Alone(self.graph, self.policy)
-            own.thresholds = self._given([rule.never] * k + [rule.always] * (exits - 1 - k))
-            found[k] = own
+        found, early = {}, len(self.policy.thresholds)
+        for k in (k for k, run in enumerate(self.policy.runs) if run):
+            thresholds = (self.policy.never,) * k + (self.policy.always,) * (early - k)
+            found[k] = Alone(self.graph, self.policy._replace(thresholds=thresholds))
         return found
 
 
-def alone(network: MultiExitNetwork, policy: Policy) -> Alone | None:
+def alone(network: MultiExitNetwork, policy: Decisions) -> Alone | None:
     """What runs a policy on one sample at a time; ``None`` where there is no such graph.
 
     A graph is made once for all policies that differ in their thresholds alone.
     """
     if not isinstance(network, GraphNetwork) or not network.decides:
         return None
-    if policy.measure not in MEASURES:
+    # Without a decision there is nothing to save.
+    if policy.measure not in MEASURES or not any(policy.runs[:-1]):
         return None
-    if not any(policy.heads_run[:-1]):
-        # Without a decision there is nothing to save.
-        return None
-    key = (policy.criterion.key, policy.rule, policy.heads_run)
+    key = policy._replace(thresholds=())
     if key not in network.singles:
         network.singles[key] = _graph(network, policy)
     graph = network.singles[key]
     return None if graph is None else Alone(graph, policy)
 
 
-def _graph(network: GraphNetwork, policy: Policy) -> Graph | None:
+def _graph(network: GraphNetwork, policy: Decisions) -> Graph | None:
     stages, heads = network.files
     is_cascade = any(isinstance(head, CascadeHead) for head in network.heads)
     *names, thresholds = [f"input_{number}" for number in range(1, network.inputs + 2)]

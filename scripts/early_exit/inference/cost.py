@@ -20,7 +20,7 @@ from early_exit.inference.backends.network import plain_network
 from early_exit.inference.engine import Engine
 from early_exit.inference.macs import counted
 from early_exit.inference.regrouping import keep
-from early_exit.inference.single import MEASURES
+from early_exit.inference.single import Decisions
 from early_exit.inference.stopwatch import milliseconds
 from early_exit.networks import MultiExitNetwork
 from early_exit.networks.checks import check_confidence
@@ -32,8 +32,6 @@ from early_exit.networks.heads import (
     takes_earlier,
 )
 from early_exit.networks.shared import shared_leaves
-from early_exit.policy.criterion import ExitCriterion
-from early_exit.policy.policy import uniform
 from early_exit.records.uncertainty import measures
 from early_exit.structures.inputs import InputSpec
 from early_exit.structures.tree import Structure, tensors
@@ -147,8 +145,9 @@ def _passes(network: MultiExitNetwork, measured: Sequence[str], batch: Structure
     exits = len(network.heads)
     if exits == 1:
         return []
-    policies = (uniform(ExitCriterion(name), 0.5, exits) for name in measured if name in MEASURES)
-    single = next((alone(network, policy) for policy in policies), None)
+    runs, thresholds = (True,) * exits, (0.0,) * (exits - 1)
+    policies = [Decisions(name, True, None, runs, thresholds) for name in measured]
+    single = next(filter(None, (alone(network, policy) for policy in policies)), None)
     if single is None:
         return []
     return [Part("pass", k + 1, run, (batch,)) for k, run in single.passes().items()]

@@ -18,6 +18,7 @@ from early_exit.inference.engine import Engine
 from early_exit.inference.memory import Memory
 from early_exit.inference.regrouping import Queue, keep
 from early_exit.inference.segments import Segment, segments
+from early_exit.inference.single import Decisions
 from early_exit.networks import MultiExitNetwork
 from early_exit.networks.heads import always_run, learned_uncertainty
 from early_exit.networks.shared import shared_leaves
@@ -214,7 +215,8 @@ class EarlyExitRunner:
     def graph_of_one(self) -> Alone | None:
         """The one graph that runs a sample on its own, if the runtime has any."""
         if not self.has_single:
-            self.single, self.has_single = alone(self.network, self.policy), True
+            self.single = alone(self.network, Decisions.of(self.policy))
+            self.has_single = True
         return self.single
 
     def _alone(self, features: Structure) -> tuple[torch.Tensor, torch.Tensor | int, torch.Tensor]:
@@ -288,7 +290,7 @@ class EarlyExitRunner:
         exiting: torch.Tensor | slice,
     ) -> None:
         if isinstance(exiting, torch.Tensor):
-            indices, prediction, unsure = (own[exiting] for own in (indices, prediction, unsure))
+            indices, prediction, unsure = indices[exiting], prediction[exiting], unsure[exiting]
         self.exited.append((indices, prediction, torch.full_like(indices, k), unsure))
 
     def _all_kept(self, samples: int) -> np.ndarray:

@@ -7,10 +7,11 @@ shape (1,).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from itertools import count
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import onnx
@@ -19,8 +20,10 @@ from onnx import TensorProto, compose, helper, numpy_helper
 from early_exit.errors import InputError
 from early_exit.inference.backends.fused import fused
 from early_exit.inference.backends.tensors import positions_of
-from early_exit.policy.policy import Policy
 from early_exit.records.uncertainty.measures import CONFIDENCE
+
+if TYPE_CHECKING:
+    from early_exit.policy.policy import Policy
 
 FILE = "single.onnx"
 IMAGE = "image"
@@ -32,6 +35,47 @@ MEASURES = ("entropy", "max_probability", "margin", CONFIDENCE)
 # What is done with which numbers of a normalisation.
 NORMALISED = (("Sub", "mean"), ("Div", "std"))
 REMEDY = "set export.single_graph to false"
+
+
+class Decisions(NamedTuple):
+    """What a graph must know of a policy. Costs are measured with it, and policies are not.
+
+    Attributes
+    ----------
+    measure
+        One of :data:`MEASURES`, for there to be a graph.
+    below
+        Whether samples exit below the threshold.
+    temperatures
+        Of the K exits, or ``None``.
+    runs
+        Whether the head of each of the K exits runs, and decides.
+    thresholds
+        Of the exits but the last, in single precision.
+    """
+
+    measure: str
+    below: bool
+    temperatures: tuple[float, ...] | None
+    runs: tuple[bool, ...]
+    thresholds: tuple[float, ...]
+
+    @classmethod
+    def of(cls, policy: Policy) -> Decisions:
+        """Those of a policy."""
+        thresholds = tuple(policy.rule.in_single(one) for one in policy.thresholds)
+        below = policy.rule.sign > 0
+        return cls(policy.measure, below, policy.temperatures, policy.heads_run, thresholds)
+
+    @property
+    def never(self) -> float:
+        """The threshold at which no sample exits."""
+        return -math.inf if self.below else math.inf
+
+    @property
+    def always(self) -> float:
+        """The threshold at which every sample exits."""
+        return -self.never
 
 
 class Parts(NamedTuple):
@@ -52,7 +96,7 @@ class Parts(NamedTuple):
 
 
 def single_graph(
-    policy: Policy,
+    policy: Decisions,
     parts: Parts,
     normalisation: dict[str, Any] | None,
     names: Sequence[str] = (),
@@ -92,14 +136,14 @@ def single_graph(
     return _Builder(policy, normalisation, names, thresholds).model(joined)
 
 
-def _spans(policy: Policy, fixed: bool) -> Iterator[tuple[int, int]]:
+def _spans(policy: Decisions, fixed: bool) -> Iterator[tuple[int, int]]:
     """First and last stage, from 0, of what runs before each decision."""
-    first, rule = 0, policy.rule
-    for last, run in enumerate(policy.heads_run):
+    first = 0
+    for last, run in enumerate(policy.runs):
         if not run:
             continue
         yield first, last
-        if fixed and last < len(policy.thresholds) and policy.thresholds[last] == rule.always:
+        if fixed and last < len(policy.thresholds) and policy.thresholds[last] == policy.always:
             # No sample goes on.
             return
         first = last + 1
@@ -124,14 +168,14 @@ class _Builder:
 
     def __init__(
         self,
-        policy: Policy,
+        policy: Decisions,
         normalisation: dict[str, Any] | None,
         names: Sequence[str],
         thresholds: str | None,
     ) -> None:
         self.policy, self.normalisation, self.names = policy, normalisation, names
         self.thresholds = thresholds
-        self.final = policy.exits - 1
+        self.final = len(policy.runs) - 1
         self.numbers = count()
 
     def model(self, parts: list[tuple[int, onnx.ModelProto]]) -> onnx.ModelProto:
@@ -207,7 +251,7 @@ class _Builder:
         if not later:
             return nodes, weights, [prediction, make("Identity", [taken]), unsure]
         threshold = self._threshold(make, k)
-        met = make("Less" if self.policy.rule.sign > 0 else "Greater", [unsure, threshold])
+        met = make("Less" if self.policy.below else "Greater", [unsure, threshold])
         here = self._branch(*self._stay([prediction, taken, unsure]))
         deeper = self._branch(*self._go_on(graph, later))
         own = make("If", [met], outputs=len(OUTPUTS), then_branch=here, else_branch=deeper)
@@ -217,8 +261,7 @@ class _Builder:
         """The threshold (1,) of an exit."""
         if self.thresholds is not None:
             return make("Gather", [self.thresholds, make.constant(np.array([k], np.int64))])
-        own = self.policy.rule.in_single(self.policy.thresholds[k])
-        return make.constant(np.array([own], np.float32))
+        return make.constant(np.array([self.policy.thresholds[k]], np.float32))
 
     def _stay(self, names: Sequence[str]) -> tuple[list, list, list[str]]:
         """A branch that hands on what is there."""

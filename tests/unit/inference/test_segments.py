@@ -20,6 +20,7 @@ from early_exit.inference.engine import Engine
 from early_exit.inference.graphs import export_graphs
 from early_exit.inference.runner import EarlyExitRunner, run_policy
 from early_exit.inference.segments import segments
+from early_exit.inference.single import Decisions
 from early_exit.inference.timing import full_network, time_segments
 from early_exit.networks.base import MultiExitNetwork
 from early_exit.networks.custom import adopt
@@ -141,19 +142,22 @@ def test_a_sample_on_its_own_runs_in_one_graph(engine, monkeypatch):
     monkeypatch.setattr(ready, "segment", lambda *_: pytest.fail("run by itself"))
     for thresholds in ((0.6, 0.6), (0.3, np.inf), (0.9, 0.1)):
         policy = Policy(ExitCriterion("margin"), thresholds)
-        found = [alone(ready, policy)(engine.prepare(images[k : k + 1])) for k in range(SAMPLES)]
-        prediction, taken, unsure = (torch.cat(own) for own in zip(*found, strict=True))
+        found = [
+            alone(ready, Decisions.of(policy))(engine.prepare(images[k : k + 1]))
+            for k in range(SAMPLES)
+        ]
+        prediction, taken, unsure = map(torch.cat, zip(*found, strict=True))
         run = run_policy(SmallNetwork().eval(), policy, images, 16, Engine())
         np.testing.assert_array_equal(taken, run.exit)
         np.testing.assert_array_equal(prediction, run.prediction)
         np.testing.assert_allclose(unsure, run.uncertainty, atol=2e-6)
     assert len(ready.singles) == 1
     # Another measure is another graph; a policy with no decision needs none.
-    assert alone(ready, uniform(ExitCriterion("entropy"), 0.6, 3)) is not None
+    assert alone(ready, Decisions.of(uniform(ExitCriterion("entropy"), 0.6, 3))) is not None
     assert len(ready.singles) == 2
-    assert alone(ready, uniform(ExitCriterion("entropy"), -np.inf, 3)) is None
-    assert alone(ready, Policy(a_criterion("patience", 3), (1.5, 1.5))) is None
-    assert alone(SmallNetwork().eval(), policy) is None
+    assert alone(ready, Decisions.of(uniform(ExitCriterion("entropy"), -np.inf, 3))) is None
+    assert alone(ready, Decisions.of(Policy(a_criterion("patience", 3), (1.5, 1.5)))) is None
+    assert alone(SmallNetwork().eval(), Decisions.of(policy)) is None
 
 
 def test_a_runner_uses_it_for_batches_of_one_alone(engine):
@@ -186,7 +190,7 @@ def test_logits_that_are_not_finite_are_named(engine, monkeypatch):
 
 def test_the_passes_of_a_sample_end_at_each_exit(engine):
     policy = Policy(ExitCriterion("margin"), (-np.inf, 0.5))
-    own = alone(engine.ready(SmallNetwork().eval()), policy)
+    own = alone(engine.ready(SmallNetwork().eval()), Decisions.of(policy))
     image = engine.prepare(random_images(1))
     assert {k: int(run(image)[1]) for k, run in own.passes().items()} == {1: 1, 2: 2}
 

@@ -15,7 +15,7 @@ from early_exit.export.graphs import export
 from early_exit.inference.engine import REFERENCE, Engine
 from early_exit.inference.graphs import export_graphs
 from early_exit.inference.runner import run_policy
-from early_exit.inference.single import FILE, MEASURES, Parts, single_graph
+from early_exit.inference.single import FILE, MEASURES, Decisions, Parts, single_graph
 from early_exit.io.files import write_json
 from early_exit.policy.criterion import ExitCriterion, ExitRule
 from early_exit.policy.policy import Policy, uniform
@@ -61,7 +61,7 @@ def assert_same(found, run, exits):
 @pytest.mark.parametrize("policy", POLICIES, ids=repr)
 def test_exits_and_classes_are_those_of_the_stages(parts, policy):
     images = random_images(SAMPLES)
-    model = single_graph(policy, parts, PLAIN)
+    model = single_graph(Decisions.of(policy), parts, PLAIN)
     run = run_policy(SmallNetwork().eval(), policy, images, 1, REFERENCE)
     rows = [{"image": image[None].numpy()} for image in images]
     possible = {
@@ -83,13 +83,13 @@ def test_every_constant_is_used(parts, measure):
         assert {one.name for one in graph.initializer} <= {*used}
         return used
 
-    check(single_graph(uniform(ExitCriterion(measure), 0.5, 3), parts, PLAIN).graph)
+    check(single_graph(Decisions.of(uniform(ExitCriterion(measure), 0.5, 3)), parts, PLAIN).graph)
 
 
 def test_images_are_normalised(parts):
     numbers = {"mean": (0.4, 0.5, 0.6), "std": (0.2, 0.3, 0.4)}
     policy, images = POLICIES[0], random_images(SAMPLES, seed=4)
-    model = single_graph(policy, parts, numbers)
+    model = single_graph(Decisions.of(policy), parts, numbers)
     run = run_policy(SmallNetwork().eval(), policy, images, 1, Engine(**numbers))
     plain = run_policy(SmallNetwork().eval(), policy, images, 1, REFERENCE)
     assert not np.array_equal(run.exit, plain.exit)
@@ -109,7 +109,7 @@ def test_other_inputs_have_their_names(tmp_path):
     graphs = export_graphs(network, spec, tmp_path / "graphs")
     policy = uniform(ExitCriterion("margin"), 0.8, len(network.heads))
     run = run_policy(network, policy, inputs, 1, Engine(images=False))
-    model = single_graph(policy, Parts.of(graphs, tmp_path), None, ["mask", "tokens"])
+    model = single_graph(Decisions.of(policy), Parts.of(graphs, tmp_path), None, ["mask", "tokens"])
     rows = [{name: own[k : k + 1].numpy() for name, own in inputs.items()} for k in range(SAMPLES)]
     found = answers(model, rows)
     assert len(set(run.exit)) > 1
@@ -118,7 +118,7 @@ def test_other_inputs_have_their_names(tmp_path):
 
 def test_later_stages_do_not_run_where_a_sample_exits(parts, tmp_path):
     """A later stage that fails is no matter to a sample that exits before it."""
-    model = single_graph(POLICIES[1], parts, PLAIN)
+    model = single_graph(Decisions.of(POLICIES[1]), parts, PLAIN)
     outer = [node.op_type for node in model.graph.node]
     assert outer.count("If") == 1
     (choice,) = (node for node in model.graph.node if node.op_type == "If")
@@ -137,7 +137,7 @@ def test_what_it_cannot_do_is_one_error(parts, tmp_path):
         (POLICIES[0], {"is_cascade": True}, "no cascades"),
     ):
         with pytest.raises(InputError, match=says) as error:
-            single_graph(policy, parts._replace(**also), PLAIN)
+            single_graph(Decisions.of(policy), parts._replace(**also), PLAIN)
         assert "set export.single_graph to false" in str(error.value)
 
 
@@ -147,7 +147,7 @@ def test_graphs_of_different_versions_are_one_error(parts, tmp_path):
     onnx.save(model, tmp_path / "head_2.onnx")
     heads = [parts.heads[0], tmp_path / "head_2.onnx", parts.heads[2]]
     with pytest.raises(InputError, match="stages 2 to 2 cannot be part of"):
-        single_graph(POLICIES[0], parts._replace(heads=heads), PLAIN)
+        single_graph(Decisions.of(POLICIES[0]), parts._replace(heads=heads), PLAIN)
 
 
 def test_an_export_has_it_if_asked(tmp_path):
