@@ -15,12 +15,14 @@ from asked import asked_and_made
 from damage import misplaced
 from lasting import lasting
 from test_bad_input import fails
-from test_kills import KILLED, run
+from test_kills import KILL_EVERY, KILLED, run
 
 from conftest import EXTRAS, SMALL, Project
 
 pytestmark = pytest.mark.thorough
 
+# With KILL_EVERY=3 every third of the cases that take a run or more each.
+EVERY = slice(None, None, KILL_EVERY)
 PLAIN = (
     *("all", "data", "network", "exits", "cost", "sweep", "calibrate", "select", "evaluate"),
     *("summarise", "figures", "explore", "frontier", "reliability", "temperature", "reproduce"),
@@ -175,7 +177,7 @@ def test_after_an_interrupted_rerun_a_plain_run_makes_missing_files(
     how, rules, finished, tmp_path, tally
 ):
     before = everything(finished)
-    for rule in rules:
+    for rule in rules[EVERY]:
         name = INTERRUPTED[rule]
         listed = tmp_path / "listed"
         listed.write_text(name)
@@ -185,7 +187,7 @@ def test_after_an_interrupted_rerun_a_plain_run_makes_missing_files(
     assert everything(finished) == before
     assert finished.planned() == {}
     assert not list((finished.folder / "results").rglob(".*"))
-    tally["reruns interrupted and recovered"] += len(rules)
+    tally["reruns interrupted and recovered"] += len(rules[EVERY])
 
 
 @pytest.mark.faults
@@ -249,7 +251,7 @@ EDITED = [
 
 
 @pytest.mark.faults
-@pytest.mark.parametrize("names", EDITED, ids=lambda names: names[0])
+@pytest.mark.parametrize("names", EDITED[EVERY], ids=lambda names: names[0])
 def test_deleting_the_named_file_and_running_again_repairs_it(names, finished, tally):
     """Whatever was edited: no file is missing then, and all are what they were."""
     before = everything(finished)
@@ -266,7 +268,9 @@ def test_deleting_the_named_file_and_running_again_repairs_it(names, finished, t
 
 
 @pytest.mark.faults
-@pytest.mark.parametrize("name", ["selection/policy.json", "cost/cost.json", "exits/test.parquet"])
+@pytest.mark.parametrize(
+    "name", ["selection/policy.json", "cost/cost.json", "exits/test.parquet"][EVERY]
+)
 def test_deleting_a_file_of_another_experiment_repairs_it(name, finished, tally):
     """A whole file of another experiment; it is found by what it disagrees with."""
     before = everything(finished)
