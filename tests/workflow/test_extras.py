@@ -10,6 +10,7 @@ import pytest
 from conftest import SMALL
 
 
+@pytest.mark.thorough
 def test_the_study_compares_methods_without_a_pass(finished_once, extras_once):
     plan = finished_once.planned("study")
     steps = {"study_methods": 2, "summarise_study": 1}
@@ -20,10 +21,12 @@ def test_the_study_compares_methods_without_a_pass(finished_once, extras_once):
     assert table[table.method == "exact_grid"].optimality_gap.eq(0).all()
 
 
+@pytest.mark.thorough
 def test_extras_do_not_rerun_finished_steps(extras_once):
     assert extras_once.planned() == {}
 
 
+@pytest.mark.thorough
 def test_the_speed_of_every_batch_size(extras_once):
     speed = pd.read_csv(extras_once.path("speed/speed.csv"), comment="#")
     assert speed.batch_size.tolist() == [1, 16]
@@ -33,6 +36,7 @@ def test_the_speed_of_every_batch_size(extras_once):
     assert "times as fast as all stages and heads of branchynet run plainly" in caption
 
 
+@pytest.mark.thorough
 def test_single_samples_are_timed(extras_once):
     table = pd.read_csv(extras_once.path("latency/latency.csv"), comment="#").set_index("kind")
     assert set(table.index) == {"chosen policy", "policy", "full network"}
@@ -65,6 +69,7 @@ def test_drift_is_simulated_on_corrupted_images(extras_once):
     assert "On 60 images, mean of 3 random halves;" in caption
 
 
+@pytest.mark.thorough
 def test_policies_are_compared_with_smaller_networks(extras_once):
     table = pd.read_csv(extras_once.path("baselines/baselines.csv"), comment="#")
     assert table.kind.value_counts().to_dict() == {
@@ -87,6 +92,7 @@ def test_a_cut_after_a_missing_exit_is_refused(finished):
     assert "has no exit 7 to be cut after; its exits are 1 to 6" in refused.stderr
 
 
+@pytest.mark.thorough
 def test_a_trained_network_ships_with_its_card(extras_once):
     folder = extras_once.folder / "checkpoints"
     names = sorted(path.name for path in folder.iterdir())
