@@ -18,9 +18,10 @@ from early_exit import __version__
 from early_exit.export import runner
 from early_exit.inference.backends.graph_file import read_graphs_file
 from early_exit.inference.backends.tensors import as_exported
+from early_exit.inference.decisions import Decisions
 from early_exit.inference.graphs import OPSET, export_graphs
 from early_exit.inference.single import FILE as SINGLE
-from early_exit.inference.single import Decisions, Parts, single_graph
+from early_exit.inference.single import Parts, single_graph
 from early_exit.io import images
 from early_exit.io.files import sha256, write_json
 from early_exit.networks import MultiExitNetwork

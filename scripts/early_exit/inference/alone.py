@@ -11,7 +11,7 @@ import torch
 
 from early_exit.errors import InputError
 from early_exit.inference.backends.network import CascadeHead, Graph, GraphNetwork
-from early_exit.inference.single import MEASURES, Decisions, Parts, single_graph
+from early_exit.inference.decisions import MEASURES, Decisions
 from early_exit.networks import MultiExitNetwork
 from early_exit.structures.tree import Structure, tensors
 
@@ -58,6 +58,11 @@ def alone(network: MultiExitNetwork, policy: Decisions) -> Alone | None:
 
 
 def _graph(network: GraphNetwork, policy: Decisions) -> Graph | None:
+    # Here, since it needs the package onnx: without it, samples run from graph to graph.
+    try:
+        from early_exit.inference.single import Parts, single_graph
+    except ModuleNotFoundError:
+        return None
     stages, heads = network.files
     is_cascade = any(isinstance(head, CascadeHead) for head in network.heads)
     *names, thresholds = [f"input_{number}" for number in range(1, network.inputs + 2)]

@@ -17,10 +17,10 @@ from torch import nn
 from early_exit.errors import InputError, reason_of
 from early_exit.inference.alone import alone
 from early_exit.inference.backends.network import plain_network
+from early_exit.inference.decisions import Decisions
 from early_exit.inference.engine import Engine
 from early_exit.inference.macs import counted
 from early_exit.inference.regrouping import keep
-from early_exit.inference.single import Decisions
 from early_exit.inference.stopwatch import milliseconds
 from early_exit.networks import MultiExitNetwork
 from early_exit.networks.checks import check_confidence

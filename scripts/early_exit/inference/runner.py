@@ -14,11 +14,11 @@ import torch
 
 from early_exit.errors import InputError
 from early_exit.inference.alone import Alone, alone
+from early_exit.inference.decisions import Decisions
 from early_exit.inference.engine import Engine
 from early_exit.inference.memory import Memory
 from early_exit.inference.regrouping import Queue, keep
 from early_exit.inference.segments import Segment, segments
-from early_exit.inference.single import Decisions
 from early_exit.networks import MultiExitNetwork
 from early_exit.networks.heads import always_run, learned_uncertainty
 from early_exit.networks.shared import shared_leaves

@@ -7,11 +7,10 @@ shape (1,).
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import onnx
@@ -20,62 +19,17 @@ from onnx import TensorProto, compose, helper, numpy_helper
 from early_exit.errors import InputError
 from early_exit.inference.backends.fused import fused
 from early_exit.inference.backends.tensors import positions_of
+from early_exit.inference.decisions import MEASURES, Decisions
 from early_exit.records.uncertainty.measures import CONFIDENCE
-
-if TYPE_CHECKING:
-    from early_exit.policy.policy import Policy
 
 FILE = "single.onnx"
 IMAGE = "image"
 # In the names of what a part's head returns.
 HEAD = "/head_"
 OUTPUTS = (("prediction", np.int64), ("exit", np.int64), ("uncertainty", np.float32))
-# Measures that are a few operators.
-MEASURES = ("entropy", "max_probability", "margin", CONFIDENCE)
 # What is done with which numbers of a normalisation.
 NORMALISED = (("Sub", "mean"), ("Div", "std"))
 REMEDY = "set export.single_graph to false"
-
-
-class Decisions(NamedTuple):
-    """What a graph must know of a policy. Costs are measured with it, and policies are not.
-
-    Attributes
-    ----------
-    measure
-        One of :data:`MEASURES`, for there to be a graph.
-    below
-        Whether samples exit below the threshold.
-    temperatures
-        Of the K exits, or ``None``.
-    runs
-        Whether the head of each of the K exits runs, and decides.
-    thresholds
-        Of the exits but the last, in single precision.
-    """
-
-    measure: str
-    below: bool
-    temperatures: tuple[float, ...] | None
-    runs: tuple[bool, ...]
-    thresholds: tuple[float, ...]
-
-    @classmethod
-    def of(cls, policy: Policy) -> Decisions:
-        """Those of a policy."""
-        thresholds = tuple(policy.rule.in_single(one) for one in policy.thresholds)
-        below = policy.rule.sign > 0
-        return cls(policy.measure, below, policy.temperatures, policy.heads_run, thresholds)
-
-    @property
-    def never(self) -> float:
-        """The threshold at which no sample exits."""
-        return -math.inf if self.below else math.inf
-
-    @property
-    def always(self) -> float:
-        """The threshold at which every sample exits."""
-        return -self.never
 
 
 class Parts(NamedTuple):

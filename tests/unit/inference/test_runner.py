@@ -1,3 +1,5 @@
+import subprocess
+import sys
 from dataclasses import replace
 from itertools import pairwise
 
@@ -460,3 +462,15 @@ def test_every_engine_agrees_with_the_reference(engine):
     records = from_logits(np.arange(64), np.arange(64) % 4, logits, {})
     run = run_policy(network, policy, images, 16, engine)
     assert (run.exit != policy.exits_taken(records.uncertainty)).sum() <= (0 if exact else 12)
+
+
+def test_torch_alone_needs_no_other_runtime():
+    """As in an installation with the extra `torch`."""
+    code = """
+import sys
+for name in ("onnx", "onnxruntime", "onnxscript", "openvino"):
+    sys.modules[name] = None
+from early_exit.inference import cost, latency, rerun, runner, runtimes, speed, timing
+from early_exit.cli import predict
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -16,11 +16,11 @@ from early_exit.inference.backends.fused import fused
 from early_exit.inference.backends.graph_file import write_graphs_file
 from early_exit.inference.backends.network import GraphSegment
 from early_exit.inference.cost import Part, _as_one_graph
+from early_exit.inference.decisions import Decisions
 from early_exit.inference.engine import Engine
 from early_exit.inference.graphs import export_graphs
 from early_exit.inference.runner import EarlyExitRunner, run_policy
 from early_exit.inference.segments import segments
-from early_exit.inference.single import Decisions
 from early_exit.inference.timing import full_network, time_segments
 from early_exit.networks.base import MultiExitNetwork
 from early_exit.networks.custom import adopt

@@ -12,10 +12,11 @@ import onnxruntime
 
 from early_exit.errors import InputError
 from early_exit.export.graphs import export
+from early_exit.inference.decisions import MEASURES, Decisions
 from early_exit.inference.engine import REFERENCE, Engine
 from early_exit.inference.graphs import export_graphs
 from early_exit.inference.runner import run_policy
-from early_exit.inference.single import FILE, MEASURES, Decisions, Parts, single_graph
+from early_exit.inference.single import FILE, Parts, single_graph
 from early_exit.io.files import write_json
 from early_exit.policy.criterion import ExitCriterion, ExitRule
 from early_exit.policy.policy import Policy, uniform

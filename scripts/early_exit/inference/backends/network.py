@@ -9,7 +9,6 @@ from typing import Any
 import torch
 from torch import nn
 
-from early_exit.inference.backends.fused import fused
 from early_exit.inference.backends.tensors import as_exported
 from early_exit.networks import MultiExitNetwork
 from early_exit.networks.heads import Output, output, takes_earlier
@@ -143,6 +142,11 @@ class GraphNetwork(MultiExitNetwork):
         return self.made[first, last]
 
     def _segment(self, first: int, last: int) -> GraphSegment | None:
+        # Here, since it needs the package onnx: without it, parts run one by one.
+        try:
+            from early_exit.inference.backends.fused import fused
+        except ModuleNotFoundError:
+            return None
         if isinstance(self.heads[last], CascadeHead):
             return None
         stages, heads = self.files
