@@ -174,8 +174,7 @@ def _ways(one: Runtime, runner: EarlyExitRunner, batches: list[Structure]) -> li
     some = batches[:: max(1, len(batches) // MOST_TIMED)]
 
     def parts() -> np.ndarray:
-        taken = sum(time_segments(runner, batch, one.engine) for batch in some)
-        return taken * (len(batches) / len(some))
+        return time_segments(runner, some, one.engine) * (len(batches) / len(some))
 
     return [lambda: full(batches), lambda: runner.run(batches), parts]
 

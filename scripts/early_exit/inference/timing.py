@@ -101,7 +101,7 @@ def time_policy(
 
     def measure(turn: int) -> np.ndarray:
         taken = one_turn(runs, turn, engine)
-        ideal = reach @ sum(time_segments(runner, batch, engine) for batch in batches)
+        ideal = reach @ time_segments(runner, batches, engine)
         return np.append(taken, ideal) / len(exits)
 
     return Timing(until_steady(measure, rounds))
@@ -164,24 +164,33 @@ def _every_head(network: MultiExitNetwork) -> Way:
 
 
 @torch.inference_mode()
-def time_segments(runner: EarlyExitRunner, batch: Structure, engine: Engine) -> np.ndarray:
-    """Milliseconds of what a policy runs before each exit, on a full batch, shape (K,).
+def time_segments(
+    runner: EarlyExitRunner, batches: Sequence[Structure], engine: Engine
+) -> np.ndarray:
+    """Milliseconds of what a policy runs before each exit, on full batches in all, shape (K,).
 
-    They are 0 at an exit whose head does not run: its stage counts at the next that runs. Where a
-    sample on its own is run by one graph, they are what each exit adds to that.
+    They are 0 at an exit whose head does not run: its stage counts at the next that runs. Where
+    samples on their own are run by one graph, they are what each exit adds to that.
     """
     found = np.zeros(runner.exits)
-    single = runner.graph_of_one() if runner.runs_alone and samples(batch) == 1 else None
-    if single is not None:
-        before = 0.0
-        for k, run in single.passes().items():
-            taken = milliseconds(run, batch, engine=engine)
-            found[k], before = taken - before, taken
-        return found
-    features, earlier = batch, []
-    for segment in runner.segments.values():
-        run = partial(segment.run, features, earlier)
-        found[segment.last] = milliseconds(run, engine=engine)
-        features, own = run()
-        earlier.append(own.logits)
+    if runner.runs_alone and all(samples(batch) == 1 for batch in batches):
+        single = runner.graph_of_one()
+        if single is not None:
+            ends = single.passes()
+            # One pass after the other, as in a run: a longer one in between empties the caches.
+            taken = [milliseconds(_each, run, batches, engine=engine) for run in ends.values()]
+            found[list(ends)] = np.diff(taken, prepend=0.0)
+            return found
+    for batch in batches:
+        features, earlier = batch, []
+        for segment in runner.segments.values():
+            run = partial(segment.run, features, earlier)
+            found[segment.last] += milliseconds(run, engine=engine)
+            features, own = run()
+            earlier.append(own.logits)
     return found
+
+
+def _each(run: Callable[[Structure], Any], batches: Sequence[Structure]) -> None:
+    for batch in batches:
+        run(batch)

@@ -9,7 +9,7 @@ pytest.importorskip("onnxruntime")
 pytest.importorskip("onnxscript")
 
 from early_exit.errors import InputError
-from early_exit.inference import cost
+from early_exit.inference import cost, timing
 from early_exit.inference.alone import alone
 from early_exit.inference.backends.engine import GraphEngine
 from early_exit.inference.backends.fused import fused
@@ -129,7 +129,7 @@ def test_structures_pass_through_segments(name, tmp_path):
 
 def test_times_are_of_the_segments(engine):
     runner = EarlyExitRunner(SmallNetwork().eval(), Policy(ExitCriterion(), (-np.inf, 0.7)), engine)
-    times = time_segments(runner, engine.prepare(random_images(8)), engine)
+    times = time_segments(runner, [engine.prepare(random_images(8))] * 2, engine)
     assert times[0] == 0
     assert (times[1:] > 0).all()
 
@@ -216,3 +216,19 @@ def test_only_batches_of_one_cost_what_one_graph_does(engine, monkeypatch):
     monkeypatch.undo()
     costs = cost.measure_costs(SmallNetwork().eval(), SPEC, [1, 4], 3, ["margin"], engine)
     assert (costs.ms_per_sample > 0).all()
+
+
+def test_passes_of_samples_on_their_own_are_timed_one_after_the_other(engine, monkeypatch):
+    """A longer pass in between would empty the caches that a run finds full."""
+    policy = uniform(ExitCriterion("margin"), 0.5, 3)
+    runner = EarlyExitRunner(SmallNetwork().eval(), policy, engine)
+    ran = []
+    passes = {k: lambda batch, k=k: ran.append((k, batch)) for k in range(3)}
+    monkeypatch.setattr(runner.graph_of_one(), "passes", lambda: passes)
+    taken = iter([5.0, 7.0, 11.0])
+    monkeypatch.setattr(
+        timing, "milliseconds", lambda run, *given, engine: run(*given) or next(taken)
+    )
+    batches = [engine.prepare(random_images(1, seed)) for seed in range(2)]
+    assert time_segments(runner, batches, engine).tolist() == [5.0, 2.0, 4.0]
+    assert [k for k, _ in ran] == [0, 0, 1, 1, 2, 2]

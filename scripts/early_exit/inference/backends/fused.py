@@ -11,7 +11,7 @@ from onnx import compose
 from early_exit.inference.backends.tensors import positions_of
 
 
-def fused(stages: Sequence[Path], head: Path | None, keep_features: bool) -> onnx.ModelProto | None:
+def fused(stages: Sequence[Path], head: Path, keep_features: bool) -> onnx.ModelProto | None:
     """Stages in order, and a head on the last one's features, as one graph.
 
     It takes what the first stage takes, and returns the last stage's features, if they are kept,
@@ -28,23 +28,21 @@ def fused(stages: Sequence[Path], head: Path | None, keep_features: bool) -> onn
         ``None`` where the parts cannot be one graph: of other versions of ONNX, say, as a quantized
         part may be.
     """
-    model = onnx.load(stages[0])
+    model = _loaded(stages[0])
     try:
         for number, path in enumerate(stages[1:], 1):
             model = _followed(model, path, f"stage{number}_", [])
-        if head is not None:
-            kept = [one.name for one in model.graph.output] if keep_features else []
-            model = _followed(model, head, "head_", kept)
+        kept = [one.name for one in model.graph.output] if keep_features else []
+        return _followed(model, head, "head_", kept)
     except (ValueError, TypeError):
         return None
-    return model
 
 
 def _followed(
     first: onnx.ModelProto, path: Path, prefix: str, kept: Sequence[str]
 ) -> onnx.ModelProto:
     """A graph followed by another that takes its outputs; those in ``kept`` stay outputs."""
-    second = onnx.load(path)
+    second = _loaded(path)
     given = [one.name for one in second.graph.input]
     returned = [one.name for one in first.graph.output]
     pairs = zip(given, positions_of(given), strict=True)
@@ -53,3 +51,8 @@ def _followed(
     # Names of the first keep their form, since they say which input is which.
     second = compose.add_prefix(second, prefix)
     return compose.merge_models(first, second, taken, outputs=outputs)
+
+
+def _loaded(path: Path) -> onnx.ModelProto:
+    # All weights are in the file; others, which nothing checks, are not read.
+    return onnx.load(path, load_external_data=False)
