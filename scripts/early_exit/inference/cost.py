@@ -21,6 +21,7 @@ from early_exit.inference.decisions import Decisions
 from early_exit.inference.engine import Engine
 from early_exit.inference.macs import counted
 from early_exit.inference.regrouping import keep
+from early_exit.inference.segments import segments
 from early_exit.inference.stopwatch import milliseconds
 from early_exit.networks import MultiExitNetwork
 from early_exit.networks.checks import check_confidence
@@ -39,8 +40,10 @@ from early_exit.structures.tree import Structure, tensors
 LOGGER = logging.getLogger(__name__)
 # Quartiles need some values, however large the batch.
 FEWEST_ROUNDS = 3
-# What is left, at least, of the time of parts that run in one graph.
-LEAST_SHARE = 0.1
+# Passes of a single sample in a row: after something else the first finds cold caches.
+IN_A_ROW = 8
+# Least share of a time that noise leaves.
+LEAST = 0.01
 
 
 class Part(NamedTuple):
@@ -115,10 +118,9 @@ def measure_costs(
         parts = _parts(network, batch, functions)
         rounds = max(FEWEST_ROUNDS, min(repeats, repeats * 32 // size))
         passes = _passes(network, measured, batch) if size == 1 else []
-        times = timed_rounds([*parts, *passes], rounds, engine)
-        taken = _with_stages(parts, times[: len(parts)], needed)
+        taken = _with_stages(parts, timed_rounds(parts, rounds, engine), needed)
         if passes:
-            taken = _as_one_graph(parts, taken, times[len(parts) :])
+            taken = _as_one_graph(parts, taken, timed_rounds(passes, rounds, engine))
         for part, times in zip(parts, taken, strict=True):
             low, median, high = statistics.quantiles([t / size for t in times], n=4)
             work = counts.get((part.part, part.exit), 0)
@@ -141,16 +143,27 @@ def _with_stages(
 
 
 def _passes(network: MultiExitNetwork, measured: Sequence[str], batch: Structure) -> list[Part]:
-    """Passes of a sample on its own up to each exit, where one graph runs it with all heads."""
+    """Passes of a sample up to each exit with all heads, and through the network without them.
+
+    Each several times in a row; none where no graph runs a sample on its own.
+    """
     exits = len(network.heads)
-    if exits == 1:
-        return []
     runs, thresholds = (True,) * exits, (0.0,) * (exits - 1)
     policies = [Decisions(name, True, None, runs, thresholds) for name in measured]
     single = next(filter(None, (alone(network, policy) for policy in policies)), None)
     if single is None:
         return []
-    return [Part("pass", k + 1, run, (batch,)) for k, run in single.passes().items()]
+    whole = segments(network, (False,) * exits)[0]
+
+    def in_a_row(run: Callable, *given: Any) -> None:
+        for _ in range(IN_A_ROW):
+            run(*given)
+
+    ends = single.passes().items()
+    return [
+        *(Part("pass", k + 1, in_a_row, (run, batch)) for k, run in ends),
+        Part("whole", exits, in_a_row, (whole.run, batch, ())),
+    ]
 
 
 def _as_one_graph(
@@ -158,23 +171,32 @@ def _as_one_graph(
     taken: Sequence[tuple[float, ...]],
     passes: Sequence[tuple[float, ...]],
 ) -> list[tuple[float, ...]]:
-    """Times of the parts, scaled so that those of each exit are what it adds to a pass.
+    """Times of the parts, scaled so that those of each exit add up to what it adds to a pass.
 
-    One graph takes less time than its parts one by one; which part of an exit saves it is not seen.
+    One by one, parts mostly wait for calls. In one graph heads and decisions take what the passes
+    take longer than the network without them; each its share of that by its time by itself.
     """
-    # With several measures an exit has as many overheads, of which a policy has one.
     each = np.array([np.median(times) for times in taken])
-    ends = np.array([np.median(times) for times in passes])
+    *ends, whole = (float(np.median(times)) / IN_A_ROW for times in passes)
+    added = np.diff(ends, prepend=0.0)
+
+    def of(exit: int, name: str) -> float:
+        """With several measures an exit has as many overheads; a policy has one of them."""
+        own = [each[i] for i, one in enumerate(parts) if (one.part, one.exit) == (name, exit)]
+        return float(max(own))
+
+    exits = range(1, len(ends) + 1)
+    alone = [of(k, "head") + of(k, "overhead") for k in exits]
+    early = max(0.0, ends[-1] - whole) / sum(alone[:-1])
     found = []
     for part, times in zip(parts, taken, strict=True):
-        alike = [i for i, other in enumerate(parts) if other.exit == part.exit]
-        overheads = [each[i] for i in alike if parts[i].part == "overhead"]
-        others = [each[i] for i in alike if parts[i].part != "overhead"]
-        before = ends[part.exit - 2] if part.exit > 1 else 0.0
-        share = (ends[part.exit - 1] - before) / (sum(others) + max(overheads))
-        # Noise may make a short one negative.
-        share = max(LEAST_SHARE, share)
-        found.append(tuple(share * one for one in times))
+        k = part.exit
+        # Noise may leave nothing for a stage, or for heads.
+        deciding = float(np.clip(early * alone[k - 1], LEAST * added[k - 1], 0.5 * added[k - 1]))
+        scale = deciding / alone[k - 1]
+        if part.part == "stage":
+            scale = (added[k - 1] - deciding) / of(k, "stage")
+        found.append(tuple(max(scale, LEAST) * one for one in times))
     return found
 
 

@@ -10,12 +10,14 @@ from typing import Any
 import numpy as np
 import torch
 
+from early_exit.inference.alone import alone
+from early_exit.inference.decisions import Decisions
 from early_exit.inference.engine import Engine
 from early_exit.inference.runner import EarlyExitRunner
 from early_exit.inference.segments import segments
 from early_exit.inference.stopwatch import in_turns, milliseconds, one_turn, until_steady
 from early_exit.networks import MultiExitNetwork
-from early_exit.networks.heads import always_run, run_heads
+from early_exit.networks.heads import always_run
 from early_exit.policy.policy import Policy
 from early_exit.structures.tree import Structure, rows, samples
 
@@ -92,7 +94,7 @@ def time_policy(
     """
     batches = spread_batches(inputs, batch_size, most_batches, engine)
     runner = EarlyExitRunner(network, policy, engine, regroup)
-    ways = [full_network(network), _every_head(network), runner.run]
+    ways = [full_network(network), _every_head(runner, batch_size), runner.run]
     for way in ways:
         way(batches[:2])
     exits = runner.run(batches)[1].cpu().numpy()
@@ -152,13 +154,24 @@ def full_network(network: MultiExitNetwork) -> Way:
     return run
 
 
-def _every_head(network: MultiExitNetwork) -> Way:
-    """A way to run batches through all stages and every head."""
+def _every_head(runner: EarlyExitRunner, batch_size: int) -> Way:
+    """A way to run batches through all stages and every head, in as few graphs as the policy."""
+    network, exits = runner.network, runner.exits
+    if batch_size == 1 and runner.runs_alone:
+        decisions = Decisions.of(runner.policy)
+        thresholds = (decisions.never,) * (exits - 1)
+        single = alone(network, decisions._replace(runs=(True,) * exits, thresholds=thresholds))
+        if single is not None:
+            return torch.inference_mode()(partial(_each, single))
+    own = segments(network, (True,) * exits).values()
 
     @torch.inference_mode()
     def all_heads(batches: list[Structure]) -> None:
-        for batch in batches:
-            run_heads(network, batch)
+        for features in batches:
+            earlier: list[torch.Tensor] = []
+            for segment in own:
+                features, found = segment.run(features, earlier)
+                earlier.append(found.logits)
 
     return all_heads
 

@@ -15,7 +15,7 @@ from early_exit.inference.backends.engine import GraphEngine
 from early_exit.inference.backends.fused import fused
 from early_exit.inference.backends.graph_file import write_graphs_file
 from early_exit.inference.backends.network import GraphSegment
-from early_exit.inference.cost import Part, _as_one_graph
+from early_exit.inference.cost import IN_A_ROW, Part, _as_one_graph
 from early_exit.inference.decisions import Decisions
 from early_exit.inference.engine import Engine
 from early_exit.inference.graphs import export_graphs
@@ -199,13 +199,21 @@ def test_costs_of_a_sample_on_its_own_add_up_to_its_passes():
     parts = [
         Part(name, exit, print, ()) for exit in (1, 2) for name in ("stage", "head", "overhead")
     ]
-    taken = [(6.0,) * 3, (3.0,) * 3, (1.0,) * 3, (2.0,) * 3, (1.0,) * 3, (1.0,) * 3]
-    found = _as_one_graph(parts, taken, [(5.0,) * 3, (6.0,) * 3])
-    assert [times[0] for times in found] == [3.0, 1.5, 0.5, 0.5, 0.25, 0.25]
+    taken = [(one,) * 3 for one in (6.0, 3.0, 1.0, 2.0, 1.0, 1.0)]
+    # Without its first head and decision the network takes 7.0 of 8.0: these take 1.0, a quarter
+    # of what they take by themselves, and the second ones 0.5.
+    passes = [(one * IN_A_ROW,) * 3 for one in (5.0, 8.0, 7.0)]
+    found = [times[0] for times in _as_one_graph(parts, taken, passes)]
+    assert found == pytest.approx([4.0, 0.75, 0.25, 2.5, 0.25, 0.25])
     # Of the overheads by several measures a policy has one.
-    more = [*parts[:3], Part("overhead", 1, print, ())]
-    found = _as_one_graph(more, [*taken[:3], (11.0,) * 3], [(5.0,) * 3])
-    assert [times[0] for times in found] == [1.5, 0.75, 0.25, 2.75]
+    parts.insert(3, Part("overhead", 1, print, ()))
+    taken.insert(3, (0.5,) * 3)
+    found = [times[0] for times in _as_one_graph(parts, taken, passes)]
+    assert found == pytest.approx([4.0, 0.75, 0.25, 0.125, 2.5, 0.25, 0.25])
+    # Where noise makes heads free, or a later pass the shorter one, no time is 0 or less.
+    for noisy in ((5.0, 8.0, 9.0), (5.0, 4.0, 3.0), (5.0, 8.0, 1.0)):
+        passes = [(one * IN_A_ROW,) * 3 for one in noisy]
+        assert min(times[0] for times in _as_one_graph(parts, taken, passes)) > 0
 
 
 def test_only_batches_of_one_cost_what_one_graph_does(engine, monkeypatch):
