@@ -19,6 +19,7 @@ from torch import nn
 
 from early_exit.errors import InputError, reason_of
 from early_exit.inference.backends.tensors import as_exported
+from early_exit.inference.rewriting import rewritten
 from early_exit.networks import MultiExitNetwork
 from early_exit.networks.heads import callable_head, takes_earlier
 from early_exit.networks.shared import shared_leaves
@@ -129,7 +130,7 @@ def _export(
             f"export: {path.stem} cannot be written as ONNX ({reason_of(error)})",
             "use operators that ONNX has, with a batch of any size",
         ) from error
-    model = _plain(program.model_proto)
+    model = rewritten(_plain(program.model_proto))
     _check_batch(model, batched, path, len(arguments[0]))
     onnx.checker.check_model(model)
     path.write_bytes(model.SerializeToString(deterministic=True))

@@ -27,6 +27,7 @@ from early_exit.inference.backends.graph_file import FOLDER, read_graphs_file
 from early_exit.inference.backends.network import GraphNetwork
 from early_exit.inference.backends.onnxruntime import Graph
 from early_exit.inference.exits import outputs_of
+from early_exit.inference.handover import hand_over_integers
 from early_exit.networks import MultiExitNetwork
 from early_exit.networks.heads import callable_head, takes_earlier
 from early_exit.structures.tree import Structure, tensors
@@ -35,6 +36,8 @@ LOGGER = logging.getLogger(__name__)
 BATCH = 50
 # Normalisation that no convolution has taken in, and what needs the digits.
 IN_FP32 = ("BatchNormalization", "InstanceNormalization", "LayerNormalization", "Softmax")
+# What returns logits: in 256 steps their differences would be coarse, and samples equally sure.
+LINEAR = ("Gemm", "MatMul")
 # 0 to 255 for activations, as VNNI multiplies them with signed weights.
 TYPES = {
     "activation_type": quantization.QuantType.QUInt8,
@@ -92,7 +95,7 @@ def quantize(
     network = network.eval().cpu().float()
     batches = list(engine.batches(given.calibration, BATCH, "quantization"))
     for name, arrays in _arguments(network, content, batches):
-        _quantize_part(exact[name], folder / name, arrays)
+        _quantize_part(exact[name], folder / name, arrays, name in content["heads"])
 
     def accuracies(quantized: Collection[str]) -> np.ndarray:
         """Accuracy of each exit with these parts in int8."""
@@ -110,6 +113,7 @@ def quantize(
     chosen, reached, alone = _within(list(exact), accuracies, reference, max_drop)
     for name in exact.keys() - set(chosen):
         shutil.copyfile(exact[name], folder / name)
+    hand_over_integers(*([folder / name for name in content[kind]] for kind in KINDS))
     names = {key: content[key] for key in content if key not in ("files", "identity", "checksum")}
     return names | {
         "quantized": [_part(name) for name in exact if name in chosen],
@@ -164,7 +168,9 @@ def _arguments(
             logits.append(callable_head(head)(one, logits).logits)
 
 
-def _quantize_part(source: Path, target: Path, batches: list[list[torch.Tensor]]) -> None:
+def _quantize_part(
+    source: Path, target: Path, batches: list[list[torch.Tensor]], is_head: bool
+) -> None:
     """Write a quantized graph; ``batches`` are what it takes."""
     with tempfile.TemporaryDirectory() as scratch:
         simplified = Path(scratch) / source.name
@@ -178,6 +184,7 @@ def _quantize_part(source: Path, target: Path, batches: list[list[torch.Tensor]]
             per_channel=True,
             calibrate_method=quantization.CalibrationMethod.MinMax,
             op_types_to_quantize=_operators(simplified),
+            extra_options={"OpTypesToExcludeOutputQuantization": [*LINEAR]} if is_head else None,
             **TYPES,
         )
 

@@ -14,13 +14,14 @@ import torch
 
 from early_exit.errors import InputError
 from early_exit.inference.alone import Alone, alone
+from early_exit.inference.backends.network import Measured
 from early_exit.inference.decisions import Decisions
 from early_exit.inference.engine import Engine
 from early_exit.inference.memory import Memory
 from early_exit.inference.regrouping import Queue, keep
 from early_exit.inference.segments import Segment, segments
 from early_exit.networks import MultiExitNetwork
-from early_exit.networks.heads import always_run, learned_uncertainty
+from early_exit.networks.heads import Output, always_run, learned_uncertainty
 from early_exit.networks.shared import shared_leaves
 from early_exit.policy.outcomes import Outcomes
 from early_exit.policy.policy import Policy
@@ -81,8 +82,8 @@ class EarlyExitRunner:
         self.needed = always_run(network)
         # The last batch, to look at what the stages make of it.
         self.batch: Structure = None
-        # Segments by which heads run.
-        self.made: dict[tuple[bool, ...], dict[int, Segment]] = {}
+        # Segments by what they depend on.
+        self.made: dict[Decisions, dict[int, Segment]] = {}
         self.policy = policy
         self.queues = [Queue(regroup) for _ in network.stages] if regroup else None
         # Whether a batch of one never waits for others.
@@ -112,9 +113,9 @@ class EarlyExitRunner:
         self.has_single = False
         self.decides = policy.heads_run
         self.runs = [run or k < self.needed for k, run in enumerate(policy.heads_run)]
-        key = tuple(self.runs)
+        key = Decisions.of(policy)._replace(runs=tuple(self.runs), thresholds=())
         if key not in self.made:
-            self.made[key] = segments(self.network, key)
+            self.made[key] = segments(self.network, self.runs, key)
         self.segments = self.made[key]
         self.thresholds = [policy.rule.in_single(t) for t in policy.thresholds]
 
@@ -177,7 +178,6 @@ class EarlyExitRunner:
 
         ``state`` are the features and, for a cascade, the logits of earlier exits.
         """
-        scales = self.policy.temperatures
         features, earlier = state
         while first < self.exits:
             _, k, run = self.segments[first]
@@ -187,14 +187,12 @@ class EarlyExitRunner:
                 earlier = (*earlier, found.logits)
             if not self.decides[k]:
                 continue
-            logits = found.logits.float()
-            scaled = logits if scales is None else logits / scales[k]
-            unsure, prediction = self._seen(k, scaled, found.confidence, indices)
+            unsure, prediction = self._seen(k, found, indices)
             if self.kept is not None:
                 self.kept.append((k, indices, unsure))
             exiting, remaining = self._decide(k, unsure)
             if exiting is not None:
-                own = logits.argmax(dim=1) if prediction is None else prediction
+                own = found.logits.argmax(dim=1) if prediction is None else prediction
                 self._record_exits(k, own, unsure, indices, exiting)
             if remaining is None:
                 return
@@ -227,39 +225,35 @@ class EarlyExitRunner:
         single = self.graph_of_one()
         if single is not None:
             return single(features)
-        scales, earlier, last = self.policy.temperatures, (), self.exits - 1
+        earlier, last, nobody = (), self.exits - 1, torch.empty(0)
         for _, k, run in self.segments.values():
             features, found = run(features, earlier)
             if k < self.needed:
                 earlier = (*earlier, found.logits)
             if not self.decides[k]:
                 continue
-            logits = found.logits.float()
-            if self.learned:
-                unsure, own = learned_uncertainty(logits, found.confidence), None
-            else:
-                scaled = logits if scales is None else logits / scales[k]
-                unsure, own, _ = self.step(scaled, k, ())
+            # Nothing is kept of earlier exits, so no index is looked up.
+            unsure, own = self._seen(k, found, nobody)
             # As a number: comparing tensors takes longer.
             if k == last or self.rule.met(unsure.item(), self.thresholds[k]):
                 break
-        return logits.argmax(dim=1) if own is None else own, k, unsure
+        return found.logits.argmax(dim=1) if own is None else own, k, unsure
 
     def _seen(
-        self,
-        k: int,
-        logits: torch.Tensor,
-        confidence: torch.Tensor | None,
-        indices: torch.Tensor,
+        self, k: int, found: Output | Measured, indices: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
         """Uncertainties of a batch at ``k`` (from 0), and predictions that are not the exit's."""
+        if isinstance(found, Measured):
+            return found.uncertainty, found.prediction
+        logits, scales = found.logits.float(), self.policy.temperatures
         if self.learned:
-            return learned_uncertainty(logits, confidence), None
+            return learned_uncertainty(logits, found.confidence), None
+        logits = logits if scales is None else logits / scales[k]
         if self.memory is None:
             unsure, prediction, _ = self.step(logits, k, ())
         else:
-            unsure, prediction, found = self.step(logits, k, self.memory.read(indices))
-            self.memory.write(found, indices)
+            unsure, prediction, seen = self.step(logits, k, self.memory.read(indices))
+            self.memory.write(seen, indices)
         return unsure, prediction
 
     def _decide(

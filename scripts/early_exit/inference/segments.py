@@ -8,14 +8,15 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
-from early_exit.inference.backends.network import GraphNetwork
+from early_exit.inference.backends.network import GraphNetwork, Measured
+from early_exit.inference.decisions import Decisions
 from early_exit.networks import MultiExitNetwork
 from early_exit.networks.heads import Head, Output, callable_head
 from early_exit.structures.tree import Structure
 
 # Takes features and the logits of earlier exits; returns the features after the last stage, which
-# nobody needs after the last exit, and what the head returns.
-Run = Callable[[Structure, Sequence[torch.Tensor]], tuple[Structure, Output]]
+# nobody needs after the last exit, and what the head returns, or what is measured of it.
+Run = Callable[[Structure, Sequence[torch.Tensor]], tuple[Structure, Output | Measured]]
 
 
 class Segment(NamedTuple):
@@ -26,21 +27,24 @@ class Segment(NamedTuple):
     run: Run
 
 
-def segments(network: MultiExitNetwork, runs: Sequence[bool]) -> dict[int, Segment]:
+def segments(
+    network: MultiExitNetwork, runs: Sequence[bool], policy: Decisions | None = None
+) -> dict[int, Segment]:
     """The segments, by their first stage, where the heads ``runs`` run; the last one always does.
 
-    Of a network that a runtime other than torch runs, a segment is one graph where it can be.
+    Of a network that a runtime other than torch runs, a segment is one graph where it can be; it
+    then measures for the policy, if there is one, in place of returning logits.
     """
     found, first = {}, 0
     for last, run in enumerate(runs):
         if run or last == len(runs) - 1:
-            found[first] = Segment(first, last, _run_of(network, first, last))
+            found[first] = Segment(first, last, _run_of(network, first, last, policy))
             first = last + 1
     return found
 
 
-def _run_of(network: MultiExitNetwork, first: int, last: int) -> Run:
-    own = network.segment(first, last) if isinstance(network, GraphNetwork) else None
+def _run_of(network: MultiExitNetwork, first: int, last: int, policy: Decisions | None) -> Run:
+    own = network.segment(first, last, policy) if isinstance(network, GraphNetwork) else None
     if own is not None:
         return own
     # Plain lists: a lookup in a ModuleList takes as long as a small head at batch size 1.

@@ -14,18 +14,18 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import onnx
-from onnx import TensorProto, compose, helper, numpy_helper
+from onnx import TensorProto, compose, helper
 
 from early_exit.errors import InputError
-from early_exit.inference.backends.fused import fused
+from early_exit.inference.backends.fused import HEAD_PREFIX, fused
 from early_exit.inference.backends.tensors import positions_of
 from early_exit.inference.decisions import MEASURES, Decisions
-from early_exit.records.uncertainty.measures import CONFIDENCE
+from early_exit.inference.measured import Maker, two_logits, uncertainty
 
 FILE = "single.onnx"
 IMAGE = "image"
 # In the names of what a part's head returns.
-HEAD = "/head_"
+HEAD = f"/{HEAD_PREFIX}"
 OUTPUTS = (("prediction", np.int64), ("exit", np.int64), ("uncertainty", np.float32))
 # What is done with which numbers of a normalisation.
 NORMALISED = (("Sub", "mean"), ("Div", "std"))
@@ -177,7 +177,7 @@ class _Builder:
         image.type.tensor_type.elem_type = TensorProto.UINT8
         nodes: list[onnx.NodeProto] = []
         constants: list[onnx.TensorProto] = []
-        make = _Maker(nodes, constants, self.numbers)
+        make = Maker(nodes, constants, self.numbers)
         last = make("Cast", [IMAGE], to=TensorProto.FLOAT)
         steps = (("Div", 255), *((k, self.normalisation.get(n)) for k, n in NORMALISED))
         for kind, own in steps:
@@ -197,9 +197,9 @@ class _Builder:
         own = [one.name for one in graph.output]
         heads_own = own if k == self.final else [name for name in own if HEAD in name]
         nodes, weights = list(graph.node), list(graph.initializer)
-        make = _Maker(nodes, weights, self.numbers)
-        heads_own[0] = _two_logits(make, graph, heads_own[0])
-        unsure = self._uncertainty(make, k, *heads_own)
+        make = Maker(nodes, weights, self.numbers)
+        heads_own[0] = two_logits(make, graph, heads_own[0])
+        unsure = uncertainty(make, self.policy, k, *heads_own)
         prediction = make("ArgMax", [heads_own[0]], axis=1, keepdims=0)
         taken = make.constant(np.array([k], np.int64))
         if not later:
@@ -211,7 +211,7 @@ class _Builder:
         own = make("If", [met], outputs=len(OUTPUTS), then_branch=here, else_branch=deeper)
         return nodes, weights, own
 
-    def _threshold(self, make: _Maker, k: int) -> str:
+    def _threshold(self, make: Maker, k: int) -> str:
         """The threshold (1,) of an exit."""
         if self.thresholds is not None:
             return make("Gather", [self.thresholds, make.constant(np.array([k], np.int64))])
@@ -240,59 +240,6 @@ class _Builder:
     def _branch(self, nodes: list, weights: list, names: list[str]) -> onnx.GraphProto:
         outputs = [_one(name, dtype) for name, (_, dtype) in zip(names, OUTPUTS, strict=True)]
         return helper.make_graph(nodes, f"branch{next(self.numbers)}", [], outputs, weights)
-
-    def _uncertainty(self, make: _Maker, k: int, logits: str, confidence: str = "") -> str:
-        """The uncertainty (1,) at an exit."""
-        if self.policy.measure == CONFIDENCE and confidence:
-            flat = make("Reshape", [confidence, make.constant(np.array([1], np.int64))])
-            return make("Sub", [make.constant(np.float32(1)), flat])
-        scales = self.policy.temperatures
-        if scales is not None:
-            logits = make("Div", [logits, make.constant(np.float32(scales[k]))])
-        shares = make("Softmax", [logits], axis=-1)
-        if self.policy.measure == "entropy":
-            # 0 ln 0 is 0.
-            least = make.constant(np.finfo(np.float32).tiny)
-            log = make("Log", [make("Max", [shares, least])])
-            product = make("Mul", [shares, log])
-            axis = make.constant(np.array([1], np.int64))
-            return make("Neg", [make("ReduceSum", [product, axis], keepdims=0)])
-        one = make.constant(np.float32(1))
-        if self.policy.measure == "margin":
-            two = make.constant(np.array([2], np.int64))
-            largest, _ = make("TopK", [shares, two], outputs=2, axis=1)
-            ends = [make.constant(np.array(place, np.int64)) for place in (0, 1)]
-            first, second = (make("Gather", [largest, end], axis=1) for end in ends)
-            return make("Add", [make("Sub", [second, first]), one])
-        axis = make.constant(np.array([1], np.int64))
-        return make("Sub", [one, make("ReduceMax", [shares, axis], keepdims=0)])
-
-
-class _Maker:
-    """Appends nodes and constants with names of their own."""
-
-    def __init__(self, nodes: list, weights: list, numbers: Iterator[int]) -> None:
-        self.nodes, self.weights, self.numbers = nodes, weights, numbers
-
-    def __call__(self, kind: str, given: Sequence[str], outputs: int = 1, **attributes: Any) -> Any:
-        """Append a node; returns the name of what it returns, or the names."""
-        names = [f"own{next(self.numbers)}" for _ in range(outputs)]
-        self.nodes.append(helper.make_node(kind, given, names, **attributes))
-        return names[0] if outputs == 1 else names
-
-    def constant(self, value: Any) -> str:
-        """The name of a constant."""
-        name = f"own{next(self.numbers)}"
-        self.weights.append(numpy_helper.from_array(np.asarray(value), name))
-        return name
-
-
-def _two_logits(make: _Maker, graph: onnx.GraphProto, logits: str) -> str:
-    """One logit of a binary classifier is that of the class 1; the other is 0."""
-    (own,) = (one for one in graph.output if one.name == logits)
-    if own.type.tensor_type.shape.dim[1].dim_value != 1:
-        return logits
-    return make("Concat", [make.constant(np.zeros((1, 1), np.float32)), logits], axis=1)
 
 
 def _one(name: str, dtype: type) -> onnx.ValueInfoProto:

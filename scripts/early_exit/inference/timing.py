@@ -17,7 +17,7 @@ from early_exit.inference.runner import EarlyExitRunner
 from early_exit.inference.segments import segments
 from early_exit.inference.stopwatch import in_turns, milliseconds, one_turn, until_steady
 from early_exit.networks import MultiExitNetwork
-from early_exit.networks.heads import always_run
+from early_exit.networks.heads import Output, always_run
 from early_exit.policy.policy import Policy
 from early_exit.structures.tree import Structure, rows, samples
 
@@ -200,7 +200,8 @@ def time_segments(
             run = partial(segment.run, features, earlier)
             found[segment.last] += milliseconds(run, engine=engine)
             features, own = run()
-            earlier.append(own.logits)
+            if isinstance(own, Output):
+                earlier.append(own.logits)
     return found
 
 

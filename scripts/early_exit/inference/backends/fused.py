@@ -10,6 +10,9 @@ from onnx import compose
 
 from early_exit.inference.backends.tensors import positions_of
 
+# Of the names in a graph that are of its head.
+HEAD_PREFIX = "head_"
+
 
 def fused(stages: Sequence[Path], head: Path, keep_features: bool) -> onnx.ModelProto | None:
     """Stages in order, and a head on the last one's features, as one graph.
@@ -33,7 +36,7 @@ def fused(stages: Sequence[Path], head: Path, keep_features: bool) -> onnx.Model
         for number, path in enumerate(stages[1:], 1):
             model = _followed(model, path, f"stage{number}_", [])
         kept = [one.name for one in model.graph.output] if keep_features else []
-        return _followed(model, head, "head_", kept)
+        return _followed(model, head, HEAD_PREFIX, kept)
     except (ValueError, TypeError):
         return None
 

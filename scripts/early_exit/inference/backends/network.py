@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
 
 from early_exit.inference.backends.tensors import as_exported
+from early_exit.inference.decisions import MEASURES, Decisions
 from early_exit.networks import MultiExitNetwork
 from early_exit.networks.heads import Output, output, takes_earlier
 from early_exit.structures.inputs import InputSpec
@@ -64,20 +65,32 @@ class CascadeHead(GraphHead):
         return _one_or_two(self.graph([*tensors(features), *earlier]))
 
 
-class GraphSegment:
-    """Stages and a head run as one graph; ``last`` is the last stage, if its features are kept."""
+class Measured(NamedTuple):
+    """What a graph returns in place of logits: predictions (N,) and uncertainties (N,)."""
 
-    def __init__(self, graph: Graph, last: GraphStage | None) -> None:
-        self.graph, self.last = graph, last
+    prediction: torch.Tensor
+    uncertainty: torch.Tensor
+
+
+class GraphSegment:
+    """Stages and a head run as one graph.
+
+    ``last`` is the last stage, if its features are kept; ``measures`` says whether the graph
+    returns :class:`Measured` in place of logits.
+    """
+
+    def __init__(self, graph: Graph, last: GraphStage | None, measures: bool) -> None:
+        self.graph, self.last, self.measures = graph, last, measures
         self.count = 0 if last is None else last.count
 
     def __call__(
         self, features: Structure, earlier: Sequence[torch.Tensor] = ()
-    ) -> tuple[Structure, Output]:
-        """The last stage's features, and what its head returns."""
+    ) -> tuple[Structure, Output | Measured]:
+        """The last stage's features, and what its head returns or is measured of it."""
         found = self.graph(tensors(features))
         kept = None if self.last is None else self.last.structure(found[: self.count])
-        return kept, output(_one_or_two(found[self.count :]))
+        own = found[self.count :]
+        return kept, Measured(*own) if self.measures else output(_one_or_two(own))
 
 
 def _one_or_two(found: list[torch.Tensor]) -> Any:
@@ -125,26 +138,35 @@ class GraphNetwork(MultiExitNetwork):
         )
         self.files, self.load = (tuple(stages), tuple(heads)), load
         self.decides = decides
-        self.made: dict[tuple[int, int], GraphSegment | None] = {}
+        self.made: dict[Hashable, GraphSegment | None] = {}
         # Of early_exit.inference.alone, by what they depend on.
         self.singles: dict[Hashable, Graph | None] = {}
         # Number of tensors that the first stage takes.
         self.inputs = len(tensors(spec.batch(2)))
         self.eval()
 
-    def segment(self, first: int, last: int) -> GraphSegment | None:
+    def segment(
+        self, first: int, last: int, policy: Decisions | None = None
+    ) -> GraphSegment | None:
         """Stages from ``first`` to ``last``, from 0, and the last one's head as one graph.
 
-        Made when it is first asked for; ``None`` where it cannot be one graph.
+        With a policy it measures, where a graph can. Made when it is first asked for; ``None``
+        where it cannot be one graph.
         """
-        if (first, last) not in self.made:
-            self.made[first, last] = self._segment(first, last)
-        return self.made[first, last]
+        if policy is not None:
+            can = self.decides and policy.measure in MEASURES
+            # What it depends on; thresholds are compared elsewhere.
+            policy = policy._replace(runs=(), thresholds=()) if can else None
+        key = (first, last, policy)
+        if key not in self.made:
+            self.made[key] = self._segment(first, last, policy)
+        return self.made[key]
 
-    def _segment(self, first: int, last: int) -> GraphSegment | None:
-        # Here, since it needs the package onnx: without it, parts run one by one.
+    def _segment(self, first: int, last: int, policy: Decisions | None) -> GraphSegment | None:
+        # Here, since they need the package onnx: without it, parts run one by one.
         try:
             from early_exit.inference.backends.fused import fused
+            from early_exit.inference.measured import measured
         except ModuleNotFoundError:
             return None
         if isinstance(self.heads[last], CascadeHead):
@@ -154,9 +176,11 @@ class GraphNetwork(MultiExitNetwork):
         model = fused(stages[first : last + 1], heads[last], keep_features=not is_final)
         if model is None:
             return None
+        if policy is not None:
+            model = measured(model, policy, last)
         name = f"stages {first + 1} to {last + 1} with their head"
         graph = self.load(name, model.SerializeToString())
-        return GraphSegment(graph, None if is_final else self.stages[last])
+        return GraphSegment(graph, None if is_final else self.stages[last], policy is not None)
 
     @property
     def plain(self) -> MultiExitNetwork:

@@ -22,6 +22,7 @@ NUMPY = {
     "tensor(int64)": np.int64,
     "tensor(int32)": np.int32,
     "tensor(bool)": np.bool_,
+    "tensor(uint8)": np.uint8,
 }
 # Warnings of the library concern those who make graphs.
 ERRORS = 3

@@ -14,6 +14,7 @@ DTYPES = {
     np.dtype(np.int64): torch.int64,
     np.dtype(np.int32): torch.int32,
     np.dtype(np.bool_): torch.bool,
+    np.dtype(np.uint8): torch.uint8,
 }
 
 # Sizes of an output's axes, the batch, which is the first, as None; None if they are not known.
