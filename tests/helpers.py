@@ -9,7 +9,7 @@ import torch
 from hypothesis import strategies as st
 from torch import nn
 
-from early_exit.inference.cost import made_up_parameters
+from early_exit.inference.parts import made_up_parameters
 from early_exit.networks import MultiExitNetwork
 from early_exit.policy.costs import CostModel
 from early_exit.policy.criterion import ExitCriterion, ExitRule

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import statistics
-from collections.abc import Callable, Collection, Sequence
-from functools import partial
-from typing import Any, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -20,20 +18,12 @@ from early_exit.inference.backends.network import plain_network
 from early_exit.inference.decisions import Decisions
 from early_exit.inference.engine import Engine
 from early_exit.inference.macs import counted
-from early_exit.inference.regrouping import keep
+from early_exit.inference.parts import Part, TimedMeasure, parts_of
 from early_exit.inference.segments import segments
 from early_exit.inference.stopwatch import milliseconds
 from early_exit.networks import MultiExitNetwork
 from early_exit.networks.checks import check_confidence
-from early_exit.networks.heads import (
-    Output,
-    always_run,
-    callable_head,
-    learned_uncertainty,
-    takes_earlier,
-)
-from early_exit.networks.shared import shared_leaves
-from early_exit.records.uncertainty import measures
+from early_exit.networks.heads import always_run, callable_head, takes_earlier
 from early_exit.structures.inputs import InputSpec
 from early_exit.structures.tree import Structure, tensors
 
@@ -44,15 +34,6 @@ FEWEST_ROUNDS = 3
 IN_A_ROW = 8
 # Least share of a time that noise leaves.
 LEAST = 0.01
-
-
-class Part(NamedTuple):
-    """A stage, head or exit overhead, with what it is timed on."""
-
-    part: str
-    exit: int
-    run: Callable[..., object]
-    given: tuple[Any, ...]
 
 
 def measure_costs(
@@ -113,12 +94,13 @@ def measure_costs(
     check_confidence(network, one, measured)
     needed, rows = always_run(network), []
     for size in batch_sizes:
-        functions = [_Timed(name, len(network.stages)) for name in measured]
+        functions = [TimedMeasure(name, len(network.stages)) for name in measured]
         batch = engine.prepare(spec.stored(size))
-        parts = _parts(network, batch, functions)
+        parts = parts_of(network, batch, functions)
         rounds = max(FEWEST_ROUNDS, min(repeats, repeats * 32 // size))
         passes = _passes(network, measured, batch) if size == 1 else []
-        taken = _with_stages(parts, timed_rounds(parts, rounds, engine), needed)
+        taken = _without_stages(parts, timed_rounds(parts, rounds, engine))
+        taken = _with_stages(parts, taken, needed)
         if passes:
             taken = _as_one_graph(parts, taken, timed_rounds(passes, rounds, engine))
         for part, times in zip(parts, taken, strict=True):
@@ -127,6 +109,23 @@ def measure_costs(
             rows.append((part.part, part.exit, size, work, median, low, high))
     names = ["part", "exit", "batch_size", "macs", "ms_per_sample", "ms_low", "ms_high"]
     return _slowest(pd.DataFrame(rows, columns=names))
+
+
+def _without_stages(
+    parts: Sequence[Part], taken: Sequence[tuple[float, ...]]
+) -> list[tuple[float, ...]]:
+    """Times of each part in each round; of a head that was timed with its stage, what it adds."""
+    stages = {
+        part.exit: times for part, times in zip(parts, taken, strict=True) if part.part == "stage"
+    }
+    return [
+        tuple(
+            max(both - one, LEAST * both) for both, one in zip(own, stages[part.exit], strict=True)
+        )
+        if part.includes_stage
+        else own
+        for part, own in zip(parts, taken, strict=True)
+    ]
 
 
 def _with_stages(
@@ -198,44 +197,6 @@ def _as_one_graph(
             scale = (added[k - 1] - deciding) / of(k, "stage")
         found.append(tuple(max(scale, LEAST) * one for one in times))
     return found
-
-
-class _Timed:
-    """The uncertainty by a measure, as a function of a head's output and the exit (from 0).
-
-    Parameters are fitted to made-up logits: they are not known yet, and take the same time.
-    """
-
-    def __init__(self, name: str, exits: int) -> None:
-        self.name, self.exits = name, exits
-        self.step: measures.Step | None = None
-        self.memories: list[tuple[torch.Tensor, ...]] = []
-
-    def __call__(self, found: Output, exit: int) -> torch.Tensor:
-        logits = found.logits.float()
-        if self.name == measures.CONFIDENCE:
-            return learned_uncertainty(logits, found.confidence)
-        if self.step is None:
-            self._prepare(logits[:1])
-        memory = [kept.expand(len(logits), *kept.shape[1:]) for kept in self.memories[exit]]
-        return self.step(logits, exit, tuple(memory))[0]
-
-    def _prepare(self, logits: torch.Tensor) -> None:
-        """Fit, and note what a sample with these logits at every exit would remember."""
-        parameters = made_up_parameters(self.name, self.exits, logits.shape[1])
-        self.step = measures.step(self.name, parameters, self.exits)
-        self.memories = [()]
-        for exit in range(self.exits):
-            self.memories.append(self.step(logits, exit, self.memories[-1])[2])
-
-
-def made_up_parameters(name: str, exits: int, classes: int) -> str | None:
-    """Parameters of a criterion, of random logits; ``None`` if it has none."""
-    if not measures.is_fitted(name):
-        return None
-    rng = np.random.default_rng(0)
-    logits, labels = rng.normal(size=(32, exits, classes)), rng.integers(0, classes, 32)
-    return json.dumps(measures.module(name).fit(logits, labels))
 
 
 def _slowest(costs: pd.DataFrame) -> pd.DataFrame:
@@ -318,53 +279,3 @@ def timed_rounds(parts: list[Part], rounds: int, engine: Engine) -> list[tuple[f
         for _ in range(rounds + 1)
     ]
     return list(zip(*times[1:], strict=True))
-
-
-@torch.inference_mode()
-def _parts(
-    network: MultiExitNetwork, batch: Structure, functions: Sequence[Callable]
-) -> list[Part]:
-    parts = []
-    exits = len(network.stages)
-    features, earlier, needed = batch, (), always_run(network)
-    for k, (stage, head) in enumerate(zip(network.stages, network.heads, strict=True)):
-        parts.append(Part("stage", k + 1, stage, (features,)))
-        features = stage(features)
-        plain = isinstance(features, torch.Tensor)
-        shared = () if plain else shared_leaves(network, batch)[k]
-        head = callable_head(head)
-        parts.append(Part("head", k + 1, head, (features, earlier)))
-        found = head(features, earlier)
-        earlier = (*earlier, found.logits) if k < needed else ()
-        for measure in functions:
-            threshold = measure(found, k).median()
-            own = partial(measure, exit=k)
-            decide = _overhead(features, shared, own, threshold, last=k + 1 == exits)
-            parts.append(Part("overhead", k + 1, decide, (found,)))
-    return parts
-
-
-def _overhead(
-    features: Structure,
-    shared: Collection[int],
-    measure: Callable,
-    threshold: torch.Tensor,
-    last: bool,
-) -> Callable:
-    """The work of :class:`~early_exit.inference.runner.EarlyExitRunner` after a head."""
-
-    def decide(found: Output) -> None:
-        unsure = measure(found)
-        prediction = found.logits.float().argmax(dim=1)
-        if last:
-            return
-        met = unsure < threshold
-        count = int(met.sum())
-        if count == 0:
-            # In a batch of one no sample exits: no uncertainty is below its own median.
-            return
-        exiting, remaining = met.nonzero().flatten(), (~met).nonzero().flatten()
-        prediction[exiting], unsure[exiting]
-        keep(features, remaining, shared)
-
-    return decide

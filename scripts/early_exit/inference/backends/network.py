@@ -156,7 +156,7 @@ class GraphNetwork(MultiExitNetwork):
         if policy is not None:
             can = self.decides and policy.measure in MEASURES
             # What it depends on; thresholds are compared elsewhere.
-            policy = policy._replace(runs=(), thresholds=()) if can else None
+            policy = policy._replace(below=True, runs=(), thresholds=()) if can else None
         key = (first, last, policy)
         if key not in self.made:
             self.made[key] = self._segment(first, last, policy)
