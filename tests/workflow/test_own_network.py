@@ -179,7 +179,8 @@ def test_an_unsuitable_class_is_reported_before_training(slim):
         (
             "own/slim.py:Slim",
             "slim",
-            "unknown value 'slim'; known: branchynet, compact, intent_encoder, residual, small; or",
+            "unknown value 'slim'; known: branchynet, compact, intent_encoder, residual, separable,"
+            " small; or",
         ),
         (
             "own/images.npz",

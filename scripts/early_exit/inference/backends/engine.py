@@ -22,7 +22,8 @@ from early_exit.structures.inputs import InputSpec
 class GraphEngine(Engine):
     """:class:`early_exit.inference.engine.Engine` of onnxruntime or OpenVINO, on the CPU.
 
-    Features are contiguous between parts, and in fp32, whatever a graph computes in.
+    Features are contiguous between parts, and in fp32, whatever a graph computes in; but quantized
+    parts hand on integers.
 
     Attributes
     ----------
