@@ -393,8 +393,9 @@ def _under_onnxruntime(threads, precision):
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
-    # Each graph has its own threads; idle ones that spin would slow the others down.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    # Each graph has its own threads, which wait in a loop between operators and sleep after a call.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "1")
+    options.add_session_config_entry("session.force_spinning_stop", "1")
     # All weights are in the graph's file; external files, which nothing checks, are not read.
     options.add_session_config_entry(
         "session.model_external_initializers_file_folder_path", os.devnull

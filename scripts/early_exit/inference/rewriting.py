@@ -3,8 +3,8 @@
 The blocks of this project's networks pool before normalisation and activation, which in training
 then run on a quarter of the positions. A runtime does better the other way round: it folds a
 normalisation into the convolution before it and clips what that convolution writes, both at no
-cost; in int8 everything between stays in int8. The mean and the largest of all positions have
-operators of their own, which are faster than a reduction of axes.
+cost; in int8 everything between stays in int8. A pooling of all positions is
+faster than a reduction of axes.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ class _ActivateFirst(_PoolLast):
 
 
 class _AllPositions(RewriteRuleClassBase):
-    """A reduction over all axes but batch and channels as the operator for it."""
+    """A reduction over all axes but batch and channels as a pooling of all positions."""
 
     def __init__(self, reduction: str, operator: str) -> None:
         super().__init__(name=operator)
@@ -102,13 +102,16 @@ class _AllPositions(RewriteRuleClassBase):
         own = None if axes.const_value is None else axes.const_value.numpy()
         if rank is None or rank < 3 or own is None:
             return found.fail("shape or axes are not known")
+        if not all(isinstance(size, int) for size in x.shape[2:]):
+            return found.fail("the number of positions is not known")
         if sorted(np.ravel(own) % rank) != list(range(2, rank)):
             return found.fail("not over all positions")
         return found
 
     def rewrite(self, op: Any, x: ir.Value, axes: ir.Value, reduced: ir.Value) -> ir.Value:
         """What replaces it."""
-        found = getattr(op, self.operator)(x)
+        # Kernels of a size that is known are faster than the operators for all positions.
+        found = getattr(op, self.operator)(x, kernel_shape=list(x.shape[2:]))
         keepdims = reduced.producer().attributes.get_int("keepdims", 1)
         return found if keepdims else op.Flatten(found, axis=1)
 
@@ -118,7 +121,7 @@ RULES = RewriteRuleSet(
         _NormaliseFirst.rule(),
         fuse_batchnorm_into_conv_rule,
         _ActivateFirst.rule(),
-        _AllPositions.rule("ReduceMean", "GlobalAveragePool"),
-        _AllPositions.rule("ReduceMax", "GlobalMaxPool"),
+        _AllPositions.rule("ReduceMean", "AveragePool"),
+        _AllPositions.rule("ReduceMax", "MaxPool"),
     ]
 )

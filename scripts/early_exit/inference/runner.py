@@ -7,14 +7,15 @@ of a batch may be held before the next stage and batched again with those of lat
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 
 import numpy as np
 import torch
 
 from early_exit.errors import InputError
 from early_exit.inference.alone import Alone, alone
-from early_exit.inference.backends.network import Measured
+from early_exit.inference.backends.network import GraphNetwork, Measured
 from early_exit.inference.decisions import Decisions
 from early_exit.inference.engine import Engine
 from early_exit.inference.memory import Memory
@@ -139,6 +140,27 @@ class EarlyExitRunner:
         InputError
             If the logits or the confidence with which a sample exits are NaN or infinite.
         """
+        with self._threads():
+            return self._run(batches)
+
+    @contextmanager
+    def _threads(self) -> Iterator[None]:
+        """One thread of torch where another runtime has the processor's cores.
+
+        Torch's others wait in a loop for some milliseconds after each operator, in which that
+        runtime lacks a core.
+        """
+        before = torch.get_num_threads()
+        if before == 1 or not isinstance(self.network, GraphNetwork):
+            yield
+            return
+        torch.set_num_threads(1)
+        try:
+            yield
+        finally:
+            torch.set_num_threads(before)
+
+    def _run(self, batches: Iterable[Structure]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         self.exited, samples = [], 0
         # A sample on its own needs no place in a batch.
         is_alone = self.runs_alone

@@ -107,3 +107,32 @@ def test_logits_where_a_graph_does_not_measure(engine):
         less = replace(engine, precision="bf16")
         own = segments(less.ready(SmallNetwork().eval()), runs, margin)[0]
         assert isinstance(own.run(less.prepare(random_images(4)), ())[1], Output)
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_torch_leaves_the_cores_to_the_runtime_while_it_runs(engine, fails, monkeypatch):
+    """Its threads would wait in a loop there; afterwards it has as many as before."""
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    seen = []
+    monkeypatch.setattr(torch, "set_num_threads", seen.append)
+    policy = uniform(ExitCriterion(), 0.6, 3)
+
+    def batches(own):
+        yield own.prepare(random_images(4))
+        assert seen[-1:] == ([] if own is not engine else [1])
+        if fails:
+            raise KeyError
+
+    for own, expected in ((engine, [1, 2]), (Engine(), [])):
+        seen.clear()
+        runner = EarlyExitRunner(SmallNetwork().eval(), policy, own)
+        try:
+            runner.run(batches(own))
+        except KeyError:
+            assert fails
+        assert seen == expected
+
+
+@pytest.mark.parametrize(("size", "expected"), [(1, 1), (128, 128), (512, 256)])
+def test_regrouped_batches_are_larger_than_those_of_torch(engine, size, expected):
+    assert engine.regroup_size(size) == expected

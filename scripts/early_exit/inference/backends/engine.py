@@ -17,6 +17,9 @@ from early_exit.inference.engine import Engine
 from early_exit.networks import MultiExitNetwork
 from early_exit.structures.inputs import InputSpec
 
+# Samples of a batch beyond which larger ones are hardly faster.
+LARGE = 256
+
 
 @dataclass(frozen=True)
 class GraphEngine(Engine):
@@ -58,6 +61,10 @@ class GraphEngine(Engine):
     def dtype(self) -> torch.dtype:
         """Dtype of inputs and of features between parts."""
         return torch.float32
+
+    def regroup_size(self, batch_size: int) -> int:
+        """As that of torch, but larger: a call of a graph takes longer than one of a layer."""
+        return min(batch_size, LARGE)
 
     def ready(self, network: MultiExitNetwork) -> MultiExitNetwork:
         """The network with a graph in the place of each part; unlike under torch, another object.

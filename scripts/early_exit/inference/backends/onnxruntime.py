@@ -45,8 +45,10 @@ class Graph:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.log_severity_level = ERRORS
-        # Each graph has threads of its own; idle ones that spin would slow the others down.
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        # Each graph has threads of its own. Between operators they wait in a loop, which is faster;
+        # after a call they sleep, since they would slow the others down.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "1")
+        options.add_session_config_entry("session.force_spinning_stop", "1")
         # All weights are in the graph's file; others, which nothing checks, are not read.
         options.add_session_config_entry(
             "session.model_external_initializers_file_folder_path", os.devnull
