@@ -103,7 +103,11 @@ def test_what_cannot_be_one_graph_runs_part_by_part(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "name", ["lists of scales", "masked transformer", "cascade", "confidence", "one logit"]
+    "name",
+    [
+        *("lists of scales", "masked transformer", "cascade", "some of both"),
+        *("confidence", "one logit"),
+    ],
 )
 def test_structures_pass_through_segments(name, tmp_path):
     """Features of any structure, tables that all share, cascades and confidences."""
@@ -122,7 +126,9 @@ def test_structures_pass_through_segments(name, tmp_path):
     for size in (1, 16):
         ready = engine.ready(network)
         found = run_policy(ready, policy, inputs, size, engine, size)
-        assert len([*filter(None, ready.singles.values())]) == (size == 1 and name != "cascade")
+        assert len([*filter(None, ready.singles.values())]) == (
+            size == 1 and name not in ("cascade", "some of both")
+        )
         np.testing.assert_array_equal(found.exit, expected.exit)
         np.testing.assert_array_equal(found.prediction, expected.prediction)
 

@@ -12,7 +12,7 @@ from torch import nn
 from early_exit.inference.backends.tensors import as_exported
 from early_exit.inference.decisions import MEASURES, Decisions
 from early_exit.networks import MultiExitNetwork
-from early_exit.networks.heads import Output, output, takes_earlier
+from early_exit.networks.heads import Output, always_run, output, takes_earlier
 from early_exit.structures.inputs import InputSpec
 from early_exit.structures.tree import Structure, flatten, map_tensors, tensors, unflatten
 
@@ -154,7 +154,8 @@ class GraphNetwork(MultiExitNetwork):
         where it cannot be one graph.
         """
         if policy is not None:
-            can = self.decides and policy.measure in MEASURES
+            # Logits that a later head takes are not replaced.
+            can = self.decides and policy.measure in MEASURES and last >= always_run(self)
             # What it depends on; thresholds are compared elsewhere.
             policy = policy._replace(below=True, runs=(), thresholds=()) if can else None
         key = (first, last, policy)
