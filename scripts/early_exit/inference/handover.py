@@ -12,6 +12,8 @@ from pathlib import Path
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from early_exit.inference.backends.tensors import positions_of
+
 QUANTIZE, DEQUANTIZE = "QuantizeLinear", "DequantizeLinear"
 SCALES = ("_handed_scale", "_handed_zero")
 
@@ -62,11 +64,9 @@ def _integers(
         return None
     integers, real = made.output[0], f"{name}_real"
     made.output[0], last.output[0] = name, real
-    for node in graph.node:
-        for position, one in enumerate(node.input):
-            if one in (integers, name):
-                # Whoever took the output takes its real numbers, but for those made of integers.
-                node.input[position] = name if one == integers else real
+    # Whoever took the output takes its real numbers.
+    _rename_inputs(graph, name, real)
+    _rename_inputs(graph, integers, name)
     if not any(real in node.input for node in graph.node):
         graph.node.remove(last)
     output = next(one for one in graph.output if one.name == name)
@@ -79,21 +79,25 @@ def _take(
 ) -> None:
     """Take integers for the inputs at these positions."""
     for one in graph.input:
-        position = 0 if one.name == "input" else int(one.name.rpartition("_")[2]) - 1
+        (position,) = positions_of([one.name])
         if position not in given:
             continue
         name, real = one.name, f"{one.name}_real"
         constants = [f"{name}{ending}" for ending in SCALES]
-        for node in graph.node:
-            for place, taken in enumerate(node.input):
-                if taken == name:
-                    node.input[place] = real
+        _rename_inputs(graph, name, real)
         _skip_rounding(graph, real)
         for tensor, constant in zip(given[position], constants, strict=True):
             own = numpy_helper.from_array(numpy_helper.to_array(tensor), constant)
             graph.initializer.append(own)
         graph.node.insert(0, helper.make_node(DEQUANTIZE, [name, *constants], [real]))
         one.type.tensor_type.elem_type = TensorProto.UINT8
+
+
+def _rename_inputs(graph: onnx.GraphProto, before: str, after: str) -> None:
+    for node in graph.node:
+        for place, taken in enumerate(node.input):
+            if taken == before:
+                node.input[place] = after
 
 
 def _skip_rounding(graph: onnx.GraphProto, real: str) -> None:
@@ -103,9 +107,6 @@ def _skip_rounding(graph: onnx.GraphProto, real: str) -> None:
         if first.input[0] != real or any(node.op_type != DEQUANTIZE for node in takers):
             continue
         for second in takers:
-            for node in graph.node:
-                for place, taken in enumerate(node.input):
-                    if taken == second.output[0]:
-                        node.input[place] = real
+            _rename_inputs(graph, second.output[0], real)
             graph.node.remove(second)
         graph.node.remove(first)

@@ -1,7 +1,7 @@
 """A network of depthwise separable convolutions: three exits, 15 million MACs, 0.5 million weights.
 
-Its first exit has as many MACs as that of ``compact`` and seven convolutions before it instead of
-two: convolutions with a stride in place of pooling, then separable ones (Howard et al. 2017), each
+Its first exit takes no more MACs than that of ``compact``, and has ten convolutions before it
+instead of two: two with a stride in place of pooling, and separable ones (Howard et al. 2017), each
 with a residual connection, at an eighth of a full convolution's MACs. All samples pay for the first
 stage and few for the second, which is wide.
 """
