@@ -89,31 +89,15 @@ def quantize(
         ``accuracy_fp32`` and ``accuracy`` of each exit on the held-out samples, and ``alone``: how
         much each part loses on its own, where it was measured.
     """
-    content = read_graphs_file(engine.graphs)
-    exact = {name: engine.graphs.parent / name for kind in KINDS for name in content[kind]}
-    (folder / FOLDER).mkdir(parents=True, exist_ok=True)
-    network = network.eval().cpu().float()
-    batches = list(engine.batches(given.calibration, BATCH, "quantization"))
-    for name, arrays in _arguments(network, content, batches):
-        _quantize_part(exact[name], folder / name, arrays, name in content["heads"])
-
-    def accuracies(quantized: Collection[str]) -> np.ndarray:
-        """Accuracy of each exit with these parts in int8."""
-        files = {name: folder / name if name in quantized else exact[name] for name in exact}
-        own = GraphNetwork(
-            network,
-            engine.spec,
-            *([files[name] for name in content[kind]] for kind in KINDS),
-            lambda _, model: Graph(model, "int8", engine.threads),
+    with tempfile.TemporaryDirectory() as scratch:
+        parts = _Parts(network.eval().cpu().float(), engine, Path(scratch))
+        parts.quantize(list(engine.batches(given.calibration, BATCH, "quantization")))
+        reference = parts.accuracies((), given)
+        chosen, reached, alone = _within(
+            list(parts.exact), lambda own: parts.accuracies(own, given), reference, max_drop
         )
-        found = outputs_of(own, engine.batches(given.held_out, BATCH, "held out"))
-        return (found.logits.argmax(axis=2) == given.labels[:, None]).mean(axis=0)
-
-    reference = accuracies(())
-    chosen, reached, alone = _within(list(exact), accuracies, reference, max_drop)
-    for name in exact.keys() - set(chosen):
-        shutil.copyfile(exact[name], folder / name)
-    hand_over_integers(*([folder / name for name in content[kind]] for kind in KINDS))
+        parts.write(chosen, folder)
+    content, exact = parts.content, parts.exact
     names = {key: content[key] for key in content if key not in ("files", "identity", "checksum")}
     return names | {
         "quantized": [_part(name) for name in exact if name in chosen],
@@ -123,6 +107,48 @@ def quantize(
         "alone": {_part(name): lost for name, lost in alone.items()},
         "quantizer": f"onnxruntime {onnxruntime.__version__}",
     }
+
+
+class _Parts:
+    """Stages and heads in fp32, which the engine has, and quantized, in the folder ``scratch``."""
+
+    def __init__(self, network: MultiExitNetwork, engine: GraphEngine, scratch: Path) -> None:
+        self.network, self.engine, self.scratch = network, engine, scratch
+        self.content = read_graphs_file(engine.graphs)
+        names = (name for kind in KINDS for name in self.content[kind])
+        self.exact = {name: engine.graphs.parent / name for name in names}
+        self.quantized = {name: self._folder("quantized") / name for name in self.exact}
+
+    def quantize(self, batches: list[Structure]) -> None:
+        """Quantize each, with ranges from these batches."""
+        for name, arrays in _arguments(self.network, self.content, batches):
+            is_head = name in self.content["heads"]
+            _quantize_part(self.exact[name], self.quantized[name], arrays, is_head)
+
+    def write(self, chosen: Collection[str], folder: Path) -> list[list[Path]]:
+        """Write all to a folder, the chosen ones in int8; returns the files of each kind."""
+        (folder / FOLDER).mkdir(parents=True, exist_ok=True)
+        for name, path in self.exact.items():
+            shutil.copyfile(self.quantized[name] if name in chosen else path, folder / name)
+        files = [[folder / name for name in self.content[kind]] for kind in KINDS]
+        hand_over_integers(*files)
+        return files
+
+    def accuracies(self, chosen: Collection[str], given: Samples) -> np.ndarray:
+        """Accuracy of each exit on the held-out samples, the chosen parts in int8, as they run."""
+        own = GraphNetwork(
+            self.network,
+            self.engine.spec,
+            *self.write(chosen, self._folder("tried")),
+            lambda _, model: Graph(model, "int8", self.engine.threads),
+        )
+        found = outputs_of(own, self.engine.batches(given.held_out, BATCH, "held out"))
+        return (found.logits.argmax(axis=2) == given.labels[:, None]).mean(axis=0)
+
+    def _folder(self, name: str) -> Path:
+        folder = self.scratch / name
+        (folder / FOLDER).mkdir(parents=True, exist_ok=True)
+        return folder
 
 
 def _within(
