@@ -47,13 +47,13 @@ def main(snakemake):
     for backend, precision in ((name, one) for name, own in PAIRS.items() for one in own):
         graphs, files = files_of(inputs, backend, precision)
         pair = used | {"backend": backend, "precision": precision}
+        before = resident()
         try:
             engine = engine_of(pair, inputs.manifest, graphs)
+            network = engine.ready(load())
         except InputError as error:
             warn(f"runtimes: without {backend} in {precision}: {error}")
             continue
-        before = resident()
-        network = engine.ready(load())
         records = records_of(network, calibration, engine)
         memory = max(0.0, resident() - before)
         own = costs

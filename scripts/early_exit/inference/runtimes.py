@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+from tqdm import tqdm
 
 from early_exit.inference.engine import Engine
 from early_exit.inference.processor import is_emulated
@@ -20,7 +21,8 @@ from early_exit.policy.policy import Policy
 from early_exit.structures.tree import Structure, samples
 
 ROUNDS = 5
-FEWEST_BATCHES = 8
+# Batches that each size is timed on; thousands of small ones add nothing to a mean.
+FEWEST_BATCHES, MOST_BATCHES = 8, 2000
 # Batches that the ideal is timed on.
 MOST_TIMED = 256
 # As the published experiment runs its network: batches of 256.
@@ -97,7 +99,7 @@ def runtimes_table(
     inputs, labels
         The test split.
     count
-        Samples that each batch size is timed on.
+        Samples that each batch size is timed on, in at most 2,000 batches.
     regroup
         Whether remaining samples are regrouped.
 
@@ -115,14 +117,16 @@ def runtimes_table(
         for one in runtimes
     ]
     rows = []
+    turns = tqdm(total=ROUNDS * len(batch_sizes), desc="runtimes", unit="turn", disable=None)
     for size in batch_sizes:
-        most = max(FEWEST_BATCHES, count // size)
-        plain, times = _times(runtimes, published, inputs, size, most, regroup)
+        most = min(MOST_BATCHES, max(FEWEST_BATCHES, count // size))
+        plain, times = _times(runtimes, published, inputs, size, most, regroup, turns)
         for one, own, (full, policy, ideal) in zip(runtimes, accuracies, times, strict=True):
             pair = one.backend, one.precision, size
             ratios = full / policy, plain / policy
             sizes = one.memory_mb, one.file_mb, is_emulated(one.precision)
             rows.append((*pair, *own, full, policy, ideal, *ratios, *sizes))
+    turns.close()
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
@@ -140,6 +144,7 @@ def _times(
     size: int,
     most: int,
     regroup: bool,
+    turns: tqdm,
 ) -> tuple[float, list[tuple[float, float, float]]]:
     """Milliseconds per sample of the published network; and full, policy and ideal of each."""
     engine, network = published
@@ -158,6 +163,7 @@ def _times(
         for turn in range(ROUNDS):
             for number in np.roll(np.arange(len(ways)), turn):
                 found[turn, number] = _taken(ways[number], engine)
+            turns.update()
         ms = float(np.median(found[:, 0].astype(float))) / sum(map(samples, plain))
         per_runtime = [
             _summarised(found[:, 1 + 3 * number : 4 + 3 * number], *own)
