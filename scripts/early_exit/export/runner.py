@@ -64,6 +64,11 @@ WORDS = {
     "below": {"never": -np.inf, "always": np.inf},
     "above": {"never": np.inf, "always": -np.inf},
 }
+# Operators of OpenVINO that may change places with a max-pooling, or never do.
+AFTER_POOLING = {
+    *("Relu", "Clamp", "FakeQuantize", "Result"),
+    *("Convolution", "GroupConvolution", "MaxPool", "AvgPool"),
+}
 
 
 class ExportError(Exception):
@@ -421,7 +426,7 @@ def _under_openvino(threads, precision):
     settings |= {"INFERENCE_NUM_THREADS": threads} if threads else {}
 
     def load(graph):
-        model = core.read_model(graph)
+        model = _pooled_first(core.read_model(graph))
         any_size = core.compile_model(model, "CPU", settings)
         names = [one.get_any_name() for one in any_size.inputs]
         shapes = [one.get_partial_shape() for one in any_size.inputs]
@@ -447,6 +452,34 @@ def _under_openvino(threads, precision):
         return names, run
 
     return f"openvino {openvino.__version__}", load
+
+
+def _pooled_first(model):
+    """The model, with what it computes of pooled numbers after the pooling.
+
+    OpenVINO lets a convolution compute what follows the max-pooling of its output, before the
+    pooling; GELU and others would be wrong. A minimum with the largest number keeps them apart.
+    """
+    import openvino
+    from openvino import opset13
+
+    for node in model.get_ops():
+        if isinstance(node, openvino.op.if_op):
+            _pooled_first(node.get_then_body())
+            _pooled_first(node.get_else_body())
+        if (
+            node.get_type_name() != "MaxPool"
+            or node.get_output_element_type(0) != openvino.Type.f32
+        ):
+            continue
+        takers = node.output(0).get_target_inputs()
+        if all(one.get_node().get_type_name() in AFTER_POOLING for one in takers):
+            continue
+        largest = opset13.constant(np.float32(np.finfo(np.float32).max))
+        own = opset13.minimum(node.output(0), largest).output(0)
+        for one in takers:
+            one.replace_source_output(own)
+    return model
 
 
 SESSIONS = {"onnxruntime": _under_onnxruntime, "openvino": _under_openvino}

@@ -13,12 +13,19 @@ from early_exit.config.runtimes import check_pair
 from early_exit.errors import InputError, reason_of
 from early_exit.inference.backends.graph_file import read_graphs_file
 from early_exit.inference.backends.network import GraphNetwork
+from early_exit.inference.backends.tensors import as_exported
 from early_exit.inference.engine import Engine
 from early_exit.networks import MultiExitNetwork
+from early_exit.networks.heads import run_heads
 from early_exit.structures.inputs import InputSpec
+from early_exit.structures.tree import Structure, rows
 
 # Samples of a batch beyond which larger ones are hardly faster.
 LARGE = 256
+# Made-up samples that a runtime is checked on, and how far its logits may be from those of torch,
+# as a share of the largest. What int8 loses is measured where it is made.
+CHECKED = 5
+FURTHEST = {"fp32": 0.001, "bf16": 0.3}
 
 
 @dataclass(frozen=True)
@@ -74,7 +81,8 @@ class GraphEngine(Engine):
         Raises
         ------
         InputError
-            If a graph is missing or damaged, or the runtime cannot load it.
+            If a graph is missing or damaged, or the runtime cannot load it or computes something
+            else than torch.
         """
         if isinstance(network, GraphNetwork):
             return network
@@ -92,11 +100,34 @@ class GraphEngine(Engine):
         load = partial(self._load, self._module())
         # A graph with the decision in it would decide in bf16.
         decides = self.precision != "bf16"
-        return GraphNetwork(network, self.spec, files["stages"], files["heads"], load, decides)
+        made = GraphNetwork(network, self.spec, files["stages"], files["heads"], load, decides)
+        if self.precision in FURTHEST:
+            self._check(made)
+        return made
 
-    def _load(self, module: Any, name: str, model: bytes) -> Any:
+    @torch.inference_mode()
+    def _check(self, made: GraphNetwork) -> None:
+        """Refuse a runtime that computes other logits than torch, in a batch or sample by sample.
+
+        Runtimes merge operators, and some do where they must not.
+        """
+        together = as_exported(self.spec.batch(CHECKED))
+        alone = [_logits(made, rows(together, torch.tensor([k]))) for k in range(CHECKED)]
+        found = (_logits(made, together), torch.cat(alone))
+        for k, expected in enumerate(_logits(made.plain, together).unbind(1)):
+            largest = expected.abs().max()
+            # Of most samples: a network that chooses may choose otherwise for one after rounding.
+            apart = max((own[:, k] - expected).abs().amax(1).median() for own in found)
+            if apart > FURTHEST[self.precision] * largest:
+                raise InputError(
+                    f"{self.graphs}: {self.backend} in {self.precision} computes other logits"
+                    f" than torch at exit {k + 1}: {apart:.2g} apart, the largest is {largest:.2g}",
+                    "choose another inference.backend",
+                )
+
+    def _load(self, module: Any, name: str, model: bytes, in_a_row: bool = False) -> Any:
         try:
-            return module.Graph(model, self.precision, self.threads)
+            return module.Graph(model, self.precision, self.threads, in_a_row)
         # Each runtime has types of its own.
         except Exception as error:
             raise InputError(
@@ -107,6 +138,11 @@ class GraphEngine(Engine):
 
     def _module(self) -> Any:
         return backend_module(self.backend)
+
+
+def _logits(network: MultiExitNetwork, inputs: Structure) -> torch.Tensor:
+    """Logits of all exits, shape (N, K, C)."""
+    return torch.stack([one.logits for one in run_heads(network, inputs)], dim=1)
 
 
 def backend_module(backend: str) -> Any:

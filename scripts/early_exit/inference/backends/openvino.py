@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any
 
+import numpy as np
 import openvino
 import torch
+from openvino import opset13 as operators
 
 from early_exit.inference.backends.tensors import (
     DTYPES,
@@ -19,6 +21,11 @@ from early_exit.inference.backends.tensors import (
 
 # Types of what is not quantized.
 HINTS = {"fp32": "f32", "bf16": "bf16", "int8": "f32"}
+# Operators that may change places with a max-pooling, or never do.
+AFTER_POOLING = {
+    *("Relu", "Clamp", "FakeQuantize", "Result"),
+    *("Convolution", "GroupConvolution", "MaxPool", "AvgPool"),
+}
 
 
 class Graph:
@@ -35,9 +42,11 @@ class Graph:
         ``fp32``, ``bf16``, or ``int8`` for a quantized graph, whose other operators are in fp32.
     threads
         Threads of the graph.
+    in_a_row
+        Ignored: all graphs share OpenVINO's threads.
     """
 
-    def __init__(self, model: bytes, precision: str, threads: int) -> None:
+    def __init__(self, model: bytes, precision: str, threads: int, in_a_row: bool = False) -> None:
         settings = {
             "INFERENCE_PRECISION_HINT": HINTS[precision],
             "INFERENCE_NUM_THREADS": threads,
@@ -46,8 +55,8 @@ class Graph:
             "ENABLE_CPU_PINNING": False,
             "PERFORMANCE_HINT": "LATENCY",
         }
-        graph = _core().read_model(model)
-        compiled = _core().compile_model(graph, "CPU", settings)
+        graph = _pooled_first(_core().read_model(model))
+        self.compiled = compiled = _core().compile_model(graph, "CPU", settings)
         self.chosen = FromNumbers([one.get_any_name() for one in compiled.inputs])
         shapes = [one.get_partial_shape() for one in compiled.inputs]
         # Position of an argument that has the batch.
@@ -67,6 +76,33 @@ class Graph:
         arguments = [one.contiguous() for one in self.chosen(given)]
         count = None if self.batched is None else len(arguments[self.batched])
         request = self.one if count == 1 else self.any_size
+        found = self._hand_over(request, arguments, count)
+        request.infer()
+        return [
+            # The request writes to the same memory again.
+            torch.from_numpy(request.get_output_tensor(number).data.copy()) if one is None else one
+            for number, one in enumerate(found)
+        ]
+
+    def on_memory(self, given: Sequence[torch.Tensor]) -> Callable[[], list[torch.Tensor]]:
+        """A call on what contiguous tensors hold by then; it returns the same tensors each time.
+
+        Only for outputs whose shapes are known. Handing over memory takes as long as a small layer.
+        """
+        request, arguments = self.compiled.create_infer_request(), list(self.chosen(given))
+        count = None if self.batched is None else len(arguments[self.batched])
+        found = self._hand_over(request, arguments, count)
+
+        def run(_memory: Sequence[torch.Tensor] = arguments) -> list[torch.Tensor]:
+            request.infer()
+            return found
+
+        return run
+
+    def _hand_over(
+        self, request: openvino.InferRequest, arguments: Sequence[torch.Tensor], count: int | None
+    ) -> list[torch.Tensor | None]:
+        """Hand over memory of inputs, and of outputs of known shape, which are returned."""
         for number, one in enumerate(arguments):
             request.set_input_tensor(number, _shared(one))
         found: list[torch.Tensor | None] = []
@@ -78,17 +114,38 @@ class Graph:
             own = torch.empty(shape, dtype=dtype)
             request.set_output_tensor(number, _shared(own))
             found.append(own)
-        request.infer()
-        return [
-            # The request writes to the same memory again.
-            torch.from_numpy(request.get_output_tensor(number).data.copy()) if one is None else one
-            for number, one in enumerate(found)
-        ]
+        return found
 
 
 @cache
 def _core() -> openvino.Core:
     return openvino.Core()
+
+
+def _pooled_first(graph: openvino.Model) -> openvino.Model:
+    """The graph, with what it computes of pooled numbers after the pooling.
+
+    OpenVINO lets a convolution compute what follows the max-pooling of its output, before the
+    pooling, which is wrong for what may fall where its input rises, such as GELU or HardSwish. A
+    minimum with the largest number, which is none, keeps them apart.
+    """
+    for node in graph.get_ops():
+        if isinstance(node, openvino.op.if_op):
+            _pooled_first(node.get_then_body())
+            _pooled_first(node.get_else_body())
+        if (
+            node.get_type_name() != "MaxPool"
+            or node.get_output_element_type(0) != openvino.Type.f32
+        ):
+            continue
+        takers = node.output(0).get_target_inputs()
+        if all(one.get_node().get_type_name() in AFTER_POOLING for one in takers):
+            continue
+        largest = operators.constant(np.float32(np.finfo(np.float32).max))
+        own = operators.minimum(node.output(0), largest).output(0)
+        for one in takers:
+            one.replace_source_output(own)
+    return graph
 
 
 def _shared(one: torch.Tensor) -> openvino.Tensor:
