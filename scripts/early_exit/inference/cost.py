@@ -13,13 +13,12 @@ import torch
 from torch import nn
 
 from early_exit.errors import InputError, reason_of
-from early_exit.inference.alone import alone
+from early_exit.inference.alone import alone, whole
 from early_exit.inference.backends.network import plain_network
 from early_exit.inference.decisions import Decisions
 from early_exit.inference.engine import Engine
 from early_exit.inference.macs import counted
 from early_exit.inference.parts import Part, TimedMeasure, parts_of
-from early_exit.inference.segments import segments
 from early_exit.inference.stopwatch import milliseconds
 from early_exit.networks import MultiExitNetwork
 from early_exit.networks.checks import check_confidence
@@ -152,7 +151,7 @@ def _passes(network: MultiExitNetwork, measured: Sequence[str], batch: Structure
     single = next(filter(None, (alone(network, policy) for policy in policies)), None)
     if single is None:
         return []
-    whole = segments(network, (False,) * exits)[0]
+    full = whole(network)
 
     def in_a_row(run: Callable, *given: Any) -> None:
         for _ in range(IN_A_ROW):
@@ -161,7 +160,7 @@ def _passes(network: MultiExitNetwork, measured: Sequence[str], batch: Structure
     ends = single.passes().items()
     return [
         *(Part("pass", k + 1, in_a_row, (run, batch)) for k, run in ends),
-        Part("whole", exits, in_a_row, (whole.run, batch, ())),
+        Part("whole", exits, in_a_row, (full, batch)),
     ]
 
 

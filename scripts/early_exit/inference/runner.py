@@ -6,7 +6,6 @@ of a batch may be held before the next stage and batched again with those of lat
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
@@ -30,8 +29,8 @@ from early_exit.records.uncertainty import measures
 from early_exit.structures.tree import Structure, tensors
 from early_exit.structures.tree import samples as count_of
 
-# Indices, predictions, exits and uncertainties of samples; of one, numbers for index and exit.
-Exited = tuple[torch.Tensor | int, torch.Tensor, torch.Tensor | int, torch.Tensor]
+# Indices, predictions, exits and uncertainties of samples; of one that ran alone, numbers.
+Exited = tuple[torch.Tensor, ...] | tuple[int, int, int, float]
 
 
 class EarlyExitRunner:
@@ -239,7 +238,7 @@ class EarlyExitRunner:
             self.has_single = True
         return self.single
 
-    def _alone(self, features: Structure) -> tuple[torch.Tensor, torch.Tensor | int, torch.Tensor]:
+    def _alone(self, features: Structure) -> tuple[int, int, float]:
         """Run a sample by itself; returns its prediction, exit and uncertainty.
 
         As :meth:`_advance`, without what a batch needs, which takes as long as a small stage.
@@ -257,9 +256,11 @@ class EarlyExitRunner:
             # Nothing is kept of earlier exits, so no index is looked up.
             unsure, own = self._seen(k, found, nobody)
             # As a number: comparing tensors takes longer.
-            if k == last or self.rule.met(unsure.item(), self.thresholds[k]):
+            number = unsure.item()
+            if k == last or self.rule.met(number, self.thresholds[k]):
                 break
-        return found.logits.argmax(dim=1) if own is None else own, k, unsure
+        own = found.logits.argmax(dim=1) if own is None else own
+        return own.item(), k, number
 
     def _seen(
         self, k: int, found: Output | Measured, indices: torch.Tensor
@@ -319,18 +320,16 @@ class EarlyExitRunner:
         if not self.exited:
             nothing = torch.empty(0, dtype=torch.int64)
             return nothing, nothing, torch.empty(0)
-        if samples == 1 and len(self.exited) == 1:
-            # A call for each sample is what a device makes.
-            _, prediction, exits, unsure = self.exited[0]
-            if math.isfinite(unsure.item()):
-                exits = exits if isinstance(exits, torch.Tensor) else torch.tensor([exits])
-                return prediction, exits, unsure
-        each_alone = all(isinstance(index, int) for index, *_ in self.exited)
-        indices, prediction, exits, unsure = map(_joined, zip(*self.exited, strict=True))
-        self.exited = []
-        if each_alone:
+        columns = list(zip(*self.exited, strict=True))
+        if all(isinstance(index, int) for index in columns[0]):
+            # Numbers, in order.
+            device = self.engine.device
+            prediction, exits, unsure = (torch.tensor(own, device=device) for own in columns[1:])
+            self.exited = []
             self._check_finite(exits, unsure)
             return prediction, exits, unsure
+        indices, prediction, exits, unsure = map(_joined, columns)
+        self.exited = []
         # The inverse of the order in which samples exited.
         order = torch.empty_like(indices)
         order[indices] = torch.arange(samples, device=indices.device)
@@ -356,14 +355,10 @@ class EarlyExitRunner:
             )
 
 
-def _joined(parts: Sequence[torch.Tensor | int]) -> torch.Tensor:
+def _joined(parts: Sequence[torch.Tensor | float]) -> torch.Tensor:
     """Parts of one column, of which numbers are samples that ran on their own."""
-    if all(isinstance(part, int) for part in parts):
-        return torch.tensor(parts)
-    if not any(isinstance(part, int) for part in parts):
-        return torch.cat(parts)
-    device = next(part.device for part in parts if isinstance(part, torch.Tensor))
-    return torch.cat([torch.as_tensor(part, device=device).reshape(-1) for part in parts])
+    first = next(part for part in parts if isinstance(part, torch.Tensor))
+    return torch.cat([torch.as_tensor(part, device=first.device).reshape(-1) for part in parts])
 
 
 def run_policy(

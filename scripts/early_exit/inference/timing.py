@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from early_exit.inference.alone import alone
+from early_exit.inference.alone import alone, whole
 from early_exit.inference.decisions import Decisions
 from early_exit.inference.engine import Engine
 from early_exit.inference.runner import EarlyExitRunner
@@ -141,10 +141,15 @@ def full_network(network: MultiExitNetwork) -> Way:
     """
     needed = always_run(network)
     own = segments(network, [k < needed for k in range(len(network.heads))]).values()
+    # Samples on their own as those of a policy run.
+    single = whole(network)
 
     @torch.inference_mode()
     def run(batches: list[Structure]) -> None:
         for features in batches:
+            if single is not None and samples(features) == 1:
+                single(features)[0].argmax(dim=1)
+                continue
             earlier: list[torch.Tensor] = []
             for segment in own:
                 features, found = segment.run(features, earlier)

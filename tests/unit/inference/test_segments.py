@@ -1,5 +1,7 @@
 """What runs in one go: stages up to a head that runs, as one graph where a runtime has them."""
 
+from dataclasses import replace
+
 import numpy as np
 import onnx
 import pytest
@@ -10,7 +12,7 @@ pytest.importorskip("onnxscript")
 
 from early_exit.errors import InputError
 from early_exit.inference import cost, timing
-from early_exit.inference.alone import alone
+from early_exit.inference.alone import InARow, alone, whole
 from early_exit.inference.backends.engine import GraphEngine
 from early_exit.inference.backends.fused import fused
 from early_exit.inference.backends.graph_file import write_graphs_file
@@ -152,7 +154,7 @@ def test_a_sample_on_its_own_runs_in_one_graph(engine, monkeypatch):
             alone(ready, Decisions.of(policy))(engine.prepare(images[k : k + 1]))
             for k in range(SAMPLES)
         ]
-        prediction, taken, unsure = map(torch.cat, zip(*found, strict=True))
+        prediction, taken, unsure = map(np.array, zip(*found, strict=True))
         run = run_policy(SmallNetwork().eval(), policy, images, 16, Engine())
         np.testing.assert_array_equal(taken, run.exit)
         np.testing.assert_array_equal(prediction, run.prediction)
@@ -164,6 +166,41 @@ def test_a_sample_on_its_own_runs_in_one_graph(engine, monkeypatch):
     assert alone(ready, Decisions.of(uniform(ExitCriterion("entropy"), -np.inf, 3))) is None
     assert alone(ready, Decisions.of(Policy(a_criterion("patience", 3), (1.5, 1.5)))) is None
     assert alone(SmallNetwork().eval(), Decisions.of(policy)) is None
+
+
+@pytest.mark.parametrize("backend", ["onnxruntime", "openvino"])
+def test_samples_in_a_row_share_memory(engine, backend):
+    """Each has its own answer, within torch's mode for inference and outside of it."""
+    pytest.importorskip(backend)
+    ready = replace(engine, backend=backend).ready(SmallNetwork().eval())
+    images = engine.prepare(random_images(SAMPLES)).split(1)
+    expected = [ready.plain(image)[:, -1] for image in images]
+    own = whole(ready)
+    with torch.inference_mode():
+        found = [own(image)[0].clone() for image in images]
+    memory = own.memory[0].data_ptr()
+    found += [own(image)[0].clone() for image in images]
+    assert own.memory[0].data_ptr() == memory
+    torch.testing.assert_close(torch.cat(found), torch.cat(expected * 2), atol=1e-5, rtol=0)
+    # Another size is other memory, also after one that the graph refuses.
+    with pytest.raises((RuntimeError, ValueError)):
+        own(torch.zeros(1, 5, 2, 2))
+    torch.testing.assert_close(own(images[0])[0], expected[0], atol=1e-5, rtol=0)
+    # What is not contiguous is copied as what it stands for.
+    mirrored = images[0].flip(3).transpose(2, 3).contiguous().transpose(2, 3)
+    again = own(mirrored)[0]
+    torch.testing.assert_close(again, ready.plain(mirrored)[:, -1], atol=1e-5, rtol=0)
+    assert whole(ready.plain) is None
+
+
+def test_the_full_network_runs_samples_on_their_own_as_a_policy_does(engine, monkeypatch):
+    ready, images = engine.ready(SmallNetwork().eval()), engine.prepare(random_images(4))
+    calls = []
+    monkeypatch.setattr(InARow, "__call__", lambda self, one: [calls.append(one) or one])
+    full_network(ready)(list(images.split(1)))
+    assert len(calls) == 4
+    full_network(ready)(list(images.split(2)))
+    assert len(calls) == 4
 
 
 def test_a_runner_uses_it_for_batches_of_one_alone(engine):
@@ -187,7 +224,7 @@ def test_a_runner_uses_it_for_batches_of_one_alone(engine):
 def test_logits_that_are_not_finite_are_named(engine, monkeypatch):
     runner = EarlyExitRunner(SmallNetwork().eval(), uniform(ExitCriterion(), 0.6, 3), engine)
     images = engine.prepare(random_images(1))
-    bad = torch.tensor([0]), torch.tensor([2]), torch.tensor([np.nan])
+    bad = 0, 2, np.nan
     monkeypatch.setattr(type(runner.graph_of_one()), "__call__", lambda *_: bad)
     for batches in ([images], [images, images]):
         with pytest.raises(InputError, match="NaN or infinite in fp32, the first at index 0, at"):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import nn
@@ -16,10 +16,19 @@ from early_exit.networks.heads import Output, always_run, output, takes_earlier
 from early_exit.structures.inputs import InputSpec
 from early_exit.structures.tree import Structure, flatten, map_tensors, tensors, unflatten
 
-# Takes the tensors of a part's arguments, in order; returns those of what the part returns.
-Graph = Callable[[Sequence[torch.Tensor]], list[torch.Tensor]]
+
+class Graph(Protocol):
+    """A runtime's graph."""
+
+    def __call__(self, given: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+        """The tensors of what a part returns, for those of its arguments, in order."""
+
+    def on_memory(self, given: Sequence[torch.Tensor]) -> Callable[[], list[torch.Tensor]]:
+        """A call on what these tensors hold by then, which returns the same tensors each time."""
+
+
 # Makes a graph: its name, for messages, and the content of an ONNX file.
-Load = Callable[[str, bytes], Graph]
+Load = Callable[..., Graph]
 
 
 class GraphStage(nn.Module):
@@ -146,24 +155,26 @@ class GraphNetwork(MultiExitNetwork):
         self.eval()
 
     def segment(
-        self, first: int, last: int, policy: Decisions | None = None
+        self, first: int, last: int, policy: Decisions | None = None, in_a_row: bool = False
     ) -> GraphSegment | None:
         """Stages from ``first`` to ``last``, from 0, and the last one's head as one graph.
 
-        With a policy it measures, where a graph can. Made when it is first asked for; ``None``
-        where it cannot be one graph.
+        With a policy it measures, where a graph can; ``in_a_row`` is for samples one after the
+        other. Made when it is first asked for; ``None`` where it cannot be one graph.
         """
         if policy is not None:
             # Logits that a later head takes are not replaced.
             can = self.decides and policy.measure in MEASURES and last >= always_run(self)
             # What it depends on; thresholds are compared elsewhere.
             policy = policy._replace(below=True, runs=(), thresholds=()) if can else None
-        key = (first, last, policy)
+        key = (first, last, policy, in_a_row)
         if key not in self.made:
-            self.made[key] = self._segment(first, last, policy)
+            self.made[key] = self._segment(*key)
         return self.made[key]
 
-    def _segment(self, first: int, last: int, policy: Decisions | None) -> GraphSegment | None:
+    def _segment(
+        self, first: int, last: int, policy: Decisions | None, in_a_row: bool
+    ) -> GraphSegment | None:
         # Here, since they need the package onnx: without it, parts run one by one.
         try:
             from early_exit.inference.backends.fused import fused
@@ -180,7 +191,7 @@ class GraphNetwork(MultiExitNetwork):
         if policy is not None:
             model = measured(model, policy, last)
         name = f"stages {first + 1} to {last + 1} with their head"
-        graph = self.load(name, model.SerializeToString())
+        graph = self.load(name, model.SerializeToString(), in_a_row)
         return GraphSegment(graph, None if is_final else self.stages[last], policy is not None)
 
     @property

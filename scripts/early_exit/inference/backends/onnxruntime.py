@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import onnxruntime
@@ -39,16 +39,18 @@ class Graph:
         Ignored: the graph itself is in fp32, or quantized.
     threads
         Threads within an operator.
+    in_a_row
+        Whether calls mostly follow each other, with nothing else to compute between them.
     """
 
-    def __init__(self, model: bytes, precision: str, threads: int) -> None:
+    def __init__(self, model: bytes, precision: str, threads: int, in_a_row: bool = False) -> None:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.log_severity_level = ERRORS
         # Each graph has threads of its own. Between operators they wait in a loop, which is faster;
-        # after a call they sleep, since they would slow the others down.
+        # after a call they sleep, since they would slow others down, unless the next call is near.
         options.add_session_config_entry("session.intra_op.allow_spinning", "1")
-        options.add_session_config_entry("session.force_spinning_stop", "1")
+        options.add_session_config_entry("session.force_spinning_stop", str(int(not in_a_row)))
         # All weights are in the graph's file; others, which nothing checks, are not read.
         options.add_session_config_entry(
             "session.model_external_initializers_file_folder_path", os.devnull
@@ -68,25 +70,46 @@ class Graph:
         """Outputs of the graph for tensors in the order of the part's arguments."""
         # Named, so that the memory is there while the graph runs.
         arguments = [one.contiguous() for one in self.chosen(given)]
-        for (name, dtype), one in zip(self.inputs, arguments, strict=True):
-            self.binding.bind_input(name, "cpu", 0, dtype, tuple(one.shape), one.data_ptr())
-        count = None if self.batched is None else len(arguments[self.batched])
-        found: list[torch.Tensor | None] = []
-        for name, dtype, sizes in self.outputs:
-            shape = with_batch(sizes, count)
-            if shape is None:
-                self.binding.bind_output(name, "cpu")
-                found.append(None)
-                continue
-            own = torch.empty(shape, dtype=DTYPES[np.dtype(dtype)])
-            self.binding.bind_output(name, "cpu", 0, dtype, shape, own.data_ptr())
-            found.append(own)
+        found = self._bind(self.binding, arguments)
         self.session.run_with_iobinding(self.binding)
         if all(one is not None for one in found):
             return found
         copied = self.binding.copy_outputs_to_cpu()
         pairs = zip(found, copied, strict=True)
         return [torch.from_numpy(own) if one is None else one for one, own in pairs]
+
+    def on_memory(self, given: Sequence[torch.Tensor]) -> Callable[[], list[torch.Tensor]]:
+        """A call on what contiguous tensors hold by then; it returns the same tensors each time.
+
+        Only for outputs whose shapes are known. Handing over memory takes as long as a small layer.
+        """
+        binding, arguments = self.session.io_binding(), list(self.chosen(given))
+        found = self._bind(binding, arguments)
+
+        def run(_memory: Sequence[torch.Tensor] = arguments) -> list[torch.Tensor]:
+            self.session.run_with_iobinding(binding)
+            return found
+
+        return run
+
+    def _bind(
+        self, binding: onnxruntime.IOBinding, arguments: Sequence[torch.Tensor]
+    ) -> list[torch.Tensor | None]:
+        """Hand over memory of inputs, and of outputs of known shape, which are returned."""
+        for (name, dtype), one in zip(self.inputs, arguments, strict=True):
+            binding.bind_input(name, "cpu", 0, dtype, tuple(one.shape), one.data_ptr())
+        count = None if self.batched is None else len(arguments[self.batched])
+        found: list[torch.Tensor | None] = []
+        for name, dtype, sizes in self.outputs:
+            shape = with_batch(sizes, count)
+            if shape is None:
+                binding.bind_output(name, "cpu")
+                found.append(None)
+                continue
+            own = torch.empty(shape, dtype=DTYPES[np.dtype(dtype)])
+            binding.bind_output(name, "cpu", 0, dtype, shape, own.data_ptr())
+            found.append(own)
+        return found
 
 
 def _is_batched(shape: Sequence[int | str | None]) -> bool:
