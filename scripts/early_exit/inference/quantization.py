@@ -28,6 +28,7 @@ from early_exit.inference.backends.network import GraphNetwork
 from early_exit.inference.backends.onnxruntime import Graph
 from early_exit.inference.exits import outputs_of
 from early_exit.inference.handover import hand_over_integers
+from early_exit.inference.rounding import with_balanced_weights
 from early_exit.networks import MultiExitNetwork
 from early_exit.networks.heads import callable_head, takes_earlier
 from early_exit.structures.tree import Structure, tensors
@@ -202,6 +203,8 @@ def _quantize_part(
         simplified = Path(scratch) / source.name
         # Folds normalisation into convolutions. Its other inference of shapes takes no more names.
         quant_pre_process(str(source), str(simplified), skip_symbolic_shape=True)
+        model = with_balanced_weights(onnx.load(simplified))
+        onnx.save(model, simplified)
         quantization.quantize_static(
             str(simplified),
             str(target),
@@ -209,15 +212,32 @@ def _quantize_part(
             quant_format=quantization.QuantFormat.QDQ,
             per_channel=True,
             calibrate_method=quantization.CalibrationMethod.MinMax,
-            op_types_to_quantize=_operators(simplified),
+            op_types_to_quantize=_operators(model),
+            nodes_to_exclude=_means(model),
             extra_options={"OpTypesToExcludeOutputQuantization": [*LINEAR]} if is_head else None,
             **TYPES,
         )
 
 
-def _operators(path: Path) -> list[str]:
+def _operators(model: onnx.ModelProto) -> list[str]:
     """Types of a graph's operators, but for those that stay in fp32."""
-    return sorted({node.op_type for node in onnx.load(path).graph.node} - {*IN_FP32})
+    return sorted({node.op_type for node in model.graph.node} - {*IN_FP32})
+
+
+def _means(model: onnx.ModelProto) -> list[str]:
+    """Names of what makes a mean of all positions.
+
+    It is much smaller than what it is made of, whose scale the quantizer would give it.
+    """
+    sizes = {
+        one.name: [axis.dim_value for axis in one.type.tensor_type.shape.dim[2:]]
+        for one in (*model.graph.value_info, *model.graph.output)
+    }
+    return [
+        node.name
+        for node in model.graph.node
+        if node.op_type == "AveragePool" and set(sizes.get(node.output[0], ())) == {1}
+    ]
 
 
 class _Reader(quantization.CalibrationDataReader):
