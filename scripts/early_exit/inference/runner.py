@@ -246,15 +246,14 @@ class EarlyExitRunner:
         single = self.graph_of_one()
         if single is not None:
             return single(features)
-        earlier, last, nobody = (), self.exits - 1, torch.empty(0)
+        earlier, last = (), self.exits - 1
         for _, k, run in self.segments.values():
             features, found = run(features, earlier)
             if k < self.needed:
                 earlier = (*earlier, found.logits)
             if not self.decides[k]:
                 continue
-            # Nothing is kept of earlier exits, so no index is looked up.
-            unsure, own = self._seen(k, found, nobody)
+            unsure, own = self._seen(k, found)
             # As a number: comparing tensors takes longer.
             number = unsure.item()
             if k == last or self.rule.met(number, self.thresholds[k]):
@@ -263,9 +262,12 @@ class EarlyExitRunner:
         return own.item(), k, number
 
     def _seen(
-        self, k: int, found: Output | Measured, indices: torch.Tensor
+        self, k: int, found: Output | Measured, indices: torch.Tensor | None = None
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """Uncertainties of a batch at ``k`` (from 0), and predictions that are not the exit's."""
+        """Uncertainties of a batch at ``k`` (from 0), and predictions that are not the exit's.
+
+        ``indices`` are what is remembered of earlier exits by, if anything is.
+        """
         if isinstance(found, Measured):
             return found.uncertainty, found.prediction
         logits, scales = found.logits.float(), self.policy.temperatures
