@@ -66,7 +66,7 @@ WORDS = {
 }
 # Operators of OpenVINO that may change places with a max-pooling, or never do.
 AFTER_POOLING = {
-    *("Relu", "Clamp", "FakeQuantize", "Result"),
+    *("Relu", "FakeQuantize", "Result"),
     *("Convolution", "GroupConvolution", "MaxPool", "AvgPool"),
 }
 

@@ -201,7 +201,7 @@ def _quantize_part(
     """Write a quantized graph; ``batches`` are what it takes."""
     with tempfile.TemporaryDirectory() as scratch:
         simplified = Path(scratch) / source.name
-        # Folds normalisation into convolutions. Its other inference of shapes takes no more names.
+        # Folds normalisation into convolutions. ONNX's own inference of shapes is enough.
         quant_pre_process(str(source), str(simplified), skip_symbolic_shape=True)
         model = with_balanced_weights(onnx.load(simplified))
         onnx.save(model, simplified)

@@ -37,8 +37,9 @@ def balanced(weights: np.ndarray) -> np.ndarray:
     Returns
     -------
     numpy.ndarray
-        Of that shape. Over each kernel, and over each output channel, their sum differs from that
-        of ``weights`` by at most one multiple, mostly by half of one. The largest stays.
+        Of that shape. Over each output channel their sum differs from that of ``weights`` by half a
+        multiple at most, over most kernels, too; by more where too many weights are as large as the
+        largest, which stay.
     """
     outputs = len(weights)
     exact = weights.reshape(outputs, -1).astype(np.float64)
@@ -62,7 +63,7 @@ def _cancelled(exact: np.ndarray, rounded: np.ndarray) -> np.ndarray:
     surplus = np.rint(errors.sum(axis=1, keepdims=True))
     towards = np.sign(surplus)
     gain = errors * towards
-    # The largest would change the scale.
+    # Another largest weight would be another scale.
     gain[np.abs(rounded) >= LARGEST] = -np.inf
     place = np.argsort(np.argsort(-gain, axis=1, kind="stable"), axis=1, kind="stable")
     moved = (place < np.abs(surplus)) & (gain > 0)

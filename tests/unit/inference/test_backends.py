@@ -170,7 +170,7 @@ def test_graphs_are_checked(graphs, tmp_path):
     write_json(path, content | {"stages": ["../stage_1.onnx", *content["stages"][1:]]})
     with pytest.raises(InputError, match="no graph beside it"):
         own.ready(network())
-    with pytest.raises(InputError, match="graphs of 3 stages, the network has 2"):
+    with pytest.raises(InputError, match="graphs of 3 stages and 3 heads, the network has 2"):
         replace(own, graphs=graphs["fp32"]).ready(SmallNetwork(exits=2))
 
 

@@ -66,7 +66,7 @@ class GraphEngine(Engine):
 
     @property
     def dtype(self) -> torch.dtype:
-        """Dtype of inputs and of features between parts."""
+        """Dtype of inputs."""
         return torch.float32
 
     def regroup_size(self, batch_size: int) -> int:
@@ -91,9 +91,10 @@ class GraphEngine(Engine):
             kind: [self.graphs.parent / name for name in content[kind]]
             for kind in ("stages", "heads")
         }
-        if len(files["stages"]) != len(network.stages):
+        stages, heads = (len(own) for own in files.values())
+        if {stages, heads} != {len(network.stages)}:
             raise InputError(
-                f"{self.graphs}: graphs of {len(files['stages'])} stages, the network has"
+                f"{self.graphs}: graphs of {stages} stages and {heads} heads, the network has"
                 f" {len(network.stages)}",
                 f"delete {self.graphs} and run again",
             )
@@ -118,7 +119,7 @@ class GraphEngine(Engine):
             largest = expected.abs().max()
             # Of most samples: a network that chooses may choose otherwise for one after rounding.
             apart = max((own[:, k] - expected).abs().amax(1).median() for own in found)
-            if apart > FURTHEST[self.precision] * largest:
+            if largest.isfinite() and not apart <= FURTHEST[self.precision] * largest:
                 raise InputError(
                     f"{self.graphs}: {self.backend} in {self.precision} computes other logits"
                     f" than torch at exit {k + 1}: {apart:.2g} apart, the largest is {largest:.2g}",

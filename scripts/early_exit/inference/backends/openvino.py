@@ -21,9 +21,9 @@ from early_exit.inference.backends.tensors import (
 
 # Types of what is not quantized.
 HINTS = {"fp32": "f32", "bf16": "bf16", "int8": "f32"}
-# Operators that may change places with a max-pooling, or never do.
+# Operators that may change places with a max-pooling, or never do. What follows a ReLU may, too.
 AFTER_POOLING = {
-    *("Relu", "Clamp", "FakeQuantize", "Result"),
+    *("Relu", "FakeQuantize", "Result"),
     *("Convolution", "GroupConvolution", "MaxPool", "AvgPool"),
 }
 
@@ -56,7 +56,7 @@ class Graph:
             "PERFORMANCE_HINT": "LATENCY",
         }
         graph = _pooled_first(_core().read_model(model))
-        self.compiled = compiled = _core().compile_model(graph, "CPU", settings)
+        compiled = _core().compile_model(graph, "CPU", settings)
         self.chosen = FromNumbers([one.get_any_name() for one in compiled.inputs])
         shapes = [one.get_partial_shape() for one in compiled.inputs]
         # Position of an argument that has the batch.
@@ -89,8 +89,10 @@ class Graph:
 
         Only for outputs whose shapes are known. Handing over memory takes as long as a small layer.
         """
-        request, arguments = self.compiled.create_infer_request(), list(self.chosen(given))
+        arguments = list(self.chosen(given))
         count = None if self.batched is None else len(arguments[self.batched])
+        own = self.one if count == 1 else self.any_size
+        request = own.get_compiled_model().create_infer_request()
         found = self._hand_over(request, arguments, count)
 
         def run(_memory: Sequence[torch.Tensor] = arguments) -> list[torch.Tensor]:
@@ -127,7 +129,7 @@ def _pooled_first(graph: openvino.Model) -> openvino.Model:
 
     OpenVINO lets a convolution compute what follows the max-pooling of its output, before the
     pooling, which is wrong for what may fall where its input rises, such as GELU or HardSwish. A
-    minimum with the largest number, which is none, keeps them apart.
+    minimum with the largest number there is, which changes nothing, keeps them apart.
     """
     for node in graph.get_ops():
         if isinstance(node, openvino.op.if_op):
