@@ -143,7 +143,7 @@ def image_of(number):
 
 def test_images_that_come_together_are_one_batch():
     runner = Slow()
-    batches = batches_of(runner, batch=6)
+    batches = batches_of(runner, batch=6, queue=12)
     with ThreadPoolExecutor(12) as clients:
         found = list(clients.map(lambda k: batches.classify(image_of(k)), range(12)))
     # Each gets its own answer, and no batch is larger than it may be.
