@@ -10,7 +10,7 @@ from early_exit.calibration.recalibrate import relabelled, unit_of
 from early_exit.calibration.targets import Target, label
 from early_exit.config.runtimes import PAIRS, is_reference
 from early_exit.datasets.load import load_split
-from early_exit.errors import InputError
+from early_exit.errors import BackendError, InputError
 from early_exit.inference.cost import measure_costs
 from early_exit.inference.engine import Engine, scaling
 from early_exit.inference.exits import all_outputs
@@ -47,11 +47,11 @@ def main(snakemake):
     for backend, precision in ((name, one) for name, own in PAIRS.items() for one in own):
         graphs, files = files_of(inputs, backend, precision)
         pair = used | {"backend": backend, "precision": precision}
-        before = resident()
+        before, plain = resident(), load()
         try:
             engine = engine_of(pair, inputs.manifest, graphs)
-            network = engine.ready(load())
-        except InputError as error:
+            network = engine.ready(plain)
+        except BackendError as error:
             warn(f"runtimes: without {backend} in {precision}: {error}")
             continue
         records = records_of(network, calibration, engine)

@@ -47,6 +47,10 @@ class InputError(Exception):
         return InputError(self.problem, COPY) if self.remedy == AGAIN else self
 
 
+class BackendError(InputError):
+    """A runtime that is not installed, cannot run a network, or computes something else."""
+
+
 def reason_of(error: BaseException) -> str:
     """Root cause of an error, on one line of plain text.
 

@@ -8,7 +8,7 @@ from torch import nn
 pytest.importorskip("onnxscript")
 pytest.importorskip("openvino")
 
-from early_exit.errors import InputError
+from early_exit.errors import BackendError
 from early_exit.export import runner as exported
 from early_exit.inference.backends import openvino
 from early_exit.inference.backends.engine import GraphEngine
@@ -91,5 +91,5 @@ def test_a_runtime_that_computes_something_else_is_refused(tmp_path, monkeypatch
     engine = engine_for(network, tmp_path)
     assert engine.ready(network) is not network
     monkeypatch.setattr(openvino, "_pooled_first", lambda graph: graph)
-    with pytest.raises(InputError, match=r"openvino in fp32 computes other logits .* exit 1: "):
+    with pytest.raises(BackendError, match=r"openvino in fp32 computes other logits .* exit 1: "):
         engine.ready(network)

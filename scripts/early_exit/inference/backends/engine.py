@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from early_exit.config.runtimes import check_pair
-from early_exit.errors import InputError, reason_of
+from early_exit.errors import BackendError, InputError, reason_of
 from early_exit.inference.backends.graph_file import read_graphs_file
 from early_exit.inference.backends.network import GraphNetwork
 from early_exit.inference.backends.tensors import as_exported
@@ -51,7 +51,9 @@ class GraphEngine(Engine):
     Raises
     ------
     InputError
-        If the backend lacks the precision, or is not installed.
+        If the backend lacks the precision.
+    BackendError
+        If it is not installed.
     """
 
     memory_format: str = "contiguous"
@@ -81,8 +83,9 @@ class GraphEngine(Engine):
         Raises
         ------
         InputError
-            If a graph is missing or damaged, or the runtime cannot load it or computes something
-            else than torch.
+            If a graph is missing or damaged.
+        BackendError
+            If the runtime cannot load it, or computes something else than torch.
         """
         if isinstance(network, GraphNetwork):
             return network
@@ -120,7 +123,7 @@ class GraphEngine(Engine):
             # Of most samples: a network that chooses may choose otherwise for one after rounding.
             apart = max((own[:, k] - expected).abs().amax(1).median() for own in found)
             if largest.isfinite() and not apart <= FURTHEST[self.precision] * largest:
-                raise InputError(
+                raise BackendError(
                     f"{self.graphs}: {self.backend} in {self.precision} computes other logits"
                     f" than torch at exit {k + 1}: {apart:.2g} apart, the largest is {largest:.2g}",
                     "choose another inference.backend",
@@ -131,7 +134,7 @@ class GraphEngine(Engine):
             return module.Graph(model, self.precision, self.threads, in_a_row)
         # Each runtime has types of its own.
         except Exception as error:
-            raise InputError(
+            raise BackendError(
                 f"{self.graphs}: {self.backend} cannot load {name} in {self.precision}"
                 f" ({reason_of(error)})",
                 "choose another inference.backend",
@@ -151,7 +154,7 @@ def backend_module(backend: str) -> Any:
 
     Raises
     ------
-    InputError
+    BackendError
         If its runtime is not installed.
     """
     # Written out, so that the fingerprint of a job's code has them.
@@ -162,7 +165,7 @@ def backend_module(backend: str) -> Any:
             return openvino
         from early_exit.inference.backends import onnxruntime
     except ModuleNotFoundError as error:
-        raise InputError(
+        raise BackendError(
             f"inference.backend: {backend} needs {error.name}, which is not installed",
             "run pip install '.[runtime]' in the project's folder, or set it to torch",
         ) from error
