@@ -149,9 +149,9 @@ def _passes(network: MultiExitNetwork, measured: Sequence[str], batch: Structure
     runs, thresholds = (True,) * exits, (0.0,) * (exits - 1)
     policies = [Decisions(name, True, None, runs, thresholds) for name in measured]
     single = next(filter(None, (alone(network, policy) for policy in policies)), None)
-    if single is None:
-        return []
     full = whole(network)
+    if single is None or full is None:
+        return []
 
     def in_a_row(run: Callable, *given: Any) -> None:
         for _ in range(IN_A_ROW):
